@@ -1,0 +1,1 @@
+//! The wire types between the host process, the keeper and the inits.

@@ -1,0 +1,20 @@
+//! A warm, thread-safe **set of sandboxes for one function**, inside your own process.
+//!
+//! Ask a [`SandboxSet`] for a sandbox and get it running: reused if one is idle, created if not. Run untrusted
+//! code in it, then put it back paused, or destroy it.
+
+pub mod backend;
+mod cancel;
+mod clock;
+mod error;
+mod forked;
+mod sandbox;
+mod set;
+mod threads;
+
+pub use cancel::{CancelRegistration, CancelToken};
+pub use clock::{Clock, ManualClock};
+pub use error::{Error, ErrorCode, Phase, Result};
+pub use forked::in_forked_child;
+pub use sandbox::*;
+pub use set::*;

@@ -1,0 +1,146 @@
+//! The trait that makers of sandboxes implement.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::sandbox::process::{BackendProcess, Connection};
+use crate::{
+    CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, Output, Phase, Result, SandboxId,
+    SandboxSpec, Scratch, Usage,
+};
+
+/// Makes sandboxes. Implementations are thread-safe; creates may run on several threads at once.
+pub trait Backend: Send + Sync + 'static {
+    /// A short name: `linux`, `docker`, `mock`.
+    fn name(&self) -> &'static str;
+
+    /// What its sandboxes can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What isolation its sandboxes reach on this host.
+    fn isolation_report(&self) -> IsolationReport;
+
+    /// Checks what only this backend can check of a spec, before any sandbox is made.
+    fn validate(&self, spec: &SandboxSpec) -> Result<()> {
+        let _ = spec;
+        Ok(())
+    }
+
+    /// Makes one sandbox, running and ready to answer. Blocks, at most until `request.deadline`.
+    /// On error nothing of it is left.
+    fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>>;
+}
+
+/// What a sandbox is to be made of.
+#[derive(Clone, Debug)]
+pub struct CreateRequest {
+    /// The id of the sandbox to be.
+    pub id: SandboxId,
+    /// The recipe.
+    pub spec: Arc<SandboxSpec>,
+    /// Where its scratch dir lives.
+    pub scratch: Scratch,
+    /// When to give up.
+    pub deadline: Instant,
+}
+
+/// What the sandboxes of a backend can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// They can be paused and unpaused.
+    pub pause: bool,
+    /// They can run commands.
+    pub exec: bool,
+    /// They can have a runtime to connect to.
+    pub connect: bool,
+    /// Their files can be read, written, listed and removed.
+    pub files: bool,
+}
+
+/// One sandbox, as its backend sees it.
+///
+/// The set wraps every one in a guard that serialises pause, unpause and destroy, destroys it after a failed
+/// pause or unpause, and answers calls after its death. So implementations need no bookkeeping of their own:
+/// `destroy` is called once at a time, and again only if it failed. It may be called while another call is
+/// blocked in the sandbox and must make that call return.
+pub trait BackendSandbox: Send + Sync {
+    /// Stops all its processes.
+    fn pause(&self) -> Result<()>;
+
+    /// Lets them run again.
+    fn unpause(&self) -> Result<()>;
+
+    /// Ends it and removes everything that belongs to it. Idempotent, because a failed destroy is retried.
+    fn destroy(&self) -> Result<()>;
+
+    /// Why it died, if it did. Cheap: called before every hand-out.
+    fn death(&self) -> Option<String>;
+
+    /// Its scratch dir as its own processes see it.
+    fn scratch_dir(&self) -> &Path {
+        Path::new("/scratch")
+    }
+
+    /// Its scratch dir on the host, if it is a directory of the host.
+    fn host_scratch_dir(&self) -> Option<PathBuf> {
+        None
+    }
+
+    /// Runs a command to its end. The command was validated.
+    fn exec(&self, command: &Command) -> Result<Output> {
+        let _ = command;
+        Err(unsupported(Phase::Exec, "exec"))
+    }
+
+    /// Starts a command.
+    fn spawn(&self, command: &Command) -> Result<Box<dyn BackendProcess>> {
+        let _ = command;
+        Err(unsupported(Phase::Exec, "spawn"))
+    }
+
+    /// Opens a stream to the runtime's socket.
+    fn connect(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<Connection> {
+        let _ = (timeout, cancel);
+        Err(unsupported(Phase::Connect, "connect"))
+    }
+
+    /// Reads a regular file of at most `max_bytes`. The path is absolute, or relative to the scratch dir.
+    fn read_file(&self, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+        let _ = (path, max_bytes);
+        Err(unsupported(Phase::Files, "read_file"))
+    }
+
+    /// Creates or replaces a regular file, whole or not at all.
+    fn write_file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        let _ = (path, bytes, mode);
+        Err(unsupported(Phase::Files, "write_file"))
+    }
+
+    /// The entries of a directory, sorted by name; more than `max_entries` is `TOO_BIG`.
+    fn list_dir(&self, path: &Path, max_entries: usize) -> Result<Vec<DirEntry>> {
+        let _ = (path, max_entries);
+        Err(unsupported(Phase::Files, "list_dir"))
+    }
+
+    /// Removes a file or, with all it holds, a directory.
+    fn remove(&self, path: &Path) -> Result<()> {
+        let _ = path;
+        Err(unsupported(Phase::Files, "remove"))
+    }
+
+    /// What it uses now.
+    fn usage(&self) -> Result<Usage> {
+        Err(unsupported(Phase::Use, "usage"))
+    }
+
+    /// What its runtime wrote to its standard output and error, the last `max_bytes` of it.
+    fn log(&self, max_bytes: usize) -> Result<Vec<u8>> {
+        let _ = max_bytes;
+        Err(unsupported(Phase::Use, "log"))
+    }
+}
+
+fn unsupported(phase: Phase, what: &str) -> Error {
+    Error::new(ErrorCode::Unsupported, phase, format!("this backend has no {what}"))
+}

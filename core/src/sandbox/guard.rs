@@ -1,0 +1,4 @@
+//! One contract around every sandbox of every backend.
+
+/// Wraps a backend's sandbox.
+pub(crate) struct Guard {}

@@ -1,0 +1,44 @@
+//! A long-lived process in a sandbox that answers requests.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use crate::sandbox::command::check_args;
+use crate::sandbox::spec::check_env;
+use crate::{Error, Result};
+
+/// A command that is started with the sandbox and lives as long as it.
+///
+/// The runtime listens on the stream socket that `SANDBOXSET_SOCKET` names (`/scratch/runtime.sock`), then writes
+/// `READY\n` to file descriptor 3; only then is the sandbox handed out. Its standard output and error are kept as
+/// the sandbox's log. One connection carries any number of requests; [`crate::SandboxRef::call`] frames them as
+/// a 4-byte little-endian length followed by that many bytes, in both directions.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// The program and its arguments; never a shell.
+    pub args: Vec<OsString>,
+    /// Variables on top of the spec's.
+    pub env: Vec<(OsString, OsString)>,
+    /// How long it may take to become ready; default 30 s, because large imports take seconds on a loaded machine.
+    pub ready_timeout: Duration,
+}
+
+impl Runtime {
+    /// A runtime started by this command.
+    pub fn new<S: Into<OsString>>(args: impl IntoIterator<Item = S>) -> Self {
+        Runtime {
+            args: args.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            ready_timeout: Duration::from_secs(30),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        check_args("runtime.args", &self.args)?;
+        check_env("runtime.env", &self.env)?;
+        if self.ready_timeout.is_zero() {
+            return Err(Error::invalid("runtime.ready_timeout", "0 leaves no time to become ready"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! The recipe of a sandbox.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::{Error, Result, Runtime};
+
+/// Says what every sandbox of a set looks like. All sandboxes of one set are made from the same spec.
+#[derive(Clone, Debug, Default)]
+pub struct SandboxSpec {
+    /// The root file system, always read-only.
+    pub root: RootFs,
+    /// A directory of the host that appears read-only at `/code`.
+    pub code_dir: Option<PathBuf>,
+    /// Further files or directories of the host, in mount order.
+    pub binds: Vec<Bind>,
+    /// The environment of every command, beneath the command's own. Nothing of the host's is inherited;
+    /// `PATH` and `HOME` have defaults.
+    pub env: Vec<(OsString, OsString)>,
+    /// Limits of the whole sandbox.
+    pub limits: Limits,
+    /// A long-lived process that answers requests, started when the sandbox is created.
+    pub runtime: Option<Runtime>,
+}
+
+/// Where the root file system comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RootFs {
+    /// The host's own `/usr`, `/bin`, `/lib*` and a minimal `/etc`, read-only.
+    #[default]
+    Host,
+    /// An unpacked image directory.
+    Directory(PathBuf),
+}
+
+/// A file or directory of the host that is visible in every sandbox of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    /// An absolute path on the host.
+    pub source: PathBuf,
+    /// An absolute path in the sandbox.
+    pub target: PathBuf,
+    /// Whether the sandbox may write to it. Two sandboxes sharing a bind are not isolated from each other by it.
+    pub writable: bool,
+}
+
+/// Limits of one sandbox, all its processes together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Memory in bytes, swap included; default 256 MiB, the size of a common small function instance.
+    pub memory_bytes: u64,
+    /// Processes and threads; default 64.
+    pub pids: u32,
+    /// CPU time per time, in cores (0.5 is half a core); `None`, the default, is unlimited.
+    pub cpus: Option<f64>,
+    /// Size of the scratch tmpfs in bytes; default 64 MiB. `/tmp` has a tmpfs of the same size.
+    pub scratch_bytes: u64,
+    /// Files and directories in the scratch tmpfs; default 4096.
+    pub scratch_inodes: u64,
+    /// Open files per process; default 1024.
+    pub open_files: u64,
+    /// The largest file a process may write, in bytes; `None`, the default, leaves it to the tmpfs size.
+    pub file_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            memory_bytes: 256 << 20,
+            pids: 64,
+            cpus: None,
+            scratch_bytes: 64 << 20,
+            scratch_inodes: 4096,
+            open_files: 1024,
+            file_bytes: None,
+        }
+    }
+}
+
+/// The most binds a spec may have: a mount each, and the kernel's own limit is for the whole namespace.
+const MAX_BINDS: usize = 256;
+
+impl SandboxSpec {
+    /// Checks everything that can be checked without making a sandbox; errors name the field.
+    pub fn validate(&self) -> Result<()> {
+        if let RootFs::Directory(path) = &self.root {
+            check_host_path("root", path)?;
+            if !path.is_dir() {
+                return Err(Error::invalid("root", format_args!("{} is not a directory", path.display())));
+            }
+        }
+        if let Some(path) = &self.code_dir {
+            check_host_path("code_dir", path)?;
+            if !path.is_dir() {
+                return Err(Error::invalid(
+                    "code_dir",
+                    format_args!("{} is not a directory", path.display()),
+                ));
+            }
+        }
+        if self.binds.len() > MAX_BINDS {
+            return Err(Error::invalid("binds", format_args!("more than {MAX_BINDS}")));
+        }
+        for bind in &self.binds {
+            bind.validate()?;
+        }
+        check_env("env", &self.env)?;
+        self.limits.validate()?;
+        if let Some(runtime) = &self.runtime {
+            runtime.validate()?;
+        }
+        Ok(())
+    }
+}
+
+impl Bind {
+    fn validate(&self) -> Result<()> {
+        check_host_path("binds.source", &self.source)?;
+        let metadata = std::fs::metadata(&self.source).map_err(|error| {
+            Error::invalid("binds.source", format_args!("{}: {error}", self.source.display()))
+        })?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(Error::invalid(
+                "binds.source",
+                format_args!("{} is neither a directory nor a regular file", self.source.display()),
+            ));
+        }
+        check_sandbox_path("binds.target", &self.target)?;
+        let reserved = ["/", "/proc", "/dev", "/scratch", "/tmp", "/code"];
+        let under_kernel_fs = self.target.starts_with("/proc") || self.target.starts_with("/dev");
+        if under_kernel_fs || reserved.iter().any(|path| self.target == Path::new(path)) {
+            return Err(Error::invalid(
+                "binds.target",
+                format_args!("{} is reserved", self.target.display()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// The least memory that a sandbox with nothing but its init and one small command can live in.
+    const MIN_MEMORY_BYTES: u64 = 4 << 20;
+    const MAX_CPUS: f64 = 4096.0;
+
+    fn validate(&self) -> Result<()> {
+        if self.memory_bytes < Self::MIN_MEMORY_BYTES || self.memory_bytes > i64::MAX as u64 {
+            return Err(Error::invalid(
+                "limits.memory_bytes",
+                format_args!(
+                    "{} is not between {} and {}",
+                    self.memory_bytes,
+                    Self::MIN_MEMORY_BYTES,
+                    i64::MAX
+                ),
+            ));
+        }
+        if !(2..=4_194_304).contains(&self.pids) {
+            return Err(Error::invalid(
+                "limits.pids",
+                format_args!("{} is not between 2 and 4194304", self.pids),
+            ));
+        }
+        if let Some(cpus) = self.cpus
+            && !(0.01..=Self::MAX_CPUS).contains(&cpus)
+        {
+            return Err(Error::invalid(
+                "limits.cpus",
+                format_args!("{cpus} is not between 0.01 and {}", Self::MAX_CPUS),
+            ));
+        }
+        if !(4096..=i64::MAX as u64).contains(&self.scratch_bytes) {
+            return Err(Error::invalid(
+                "limits.scratch_bytes",
+                format_args!("{} is not between 4096 and {}", self.scratch_bytes, i64::MAX),
+            ));
+        }
+        if !(2..=1 << 40).contains(&self.scratch_inodes) {
+            return Err(Error::invalid(
+                "limits.scratch_inodes",
+                format_args!("{} is not between 2 and {}", self.scratch_inodes, 1u64 << 40),
+            ));
+        }
+        if !(16..=1_048_576).contains(&self.open_files) {
+            return Err(Error::invalid(
+                "limits.open_files",
+                format_args!("{} is not between 16 and 1048576", self.open_files),
+            ));
+        }
+        if self.file_bytes == Some(0) {
+            return Err(Error::invalid("limits.file_bytes", "0 would let no file be written"));
+        }
+        Ok(())
+    }
+}
+
+/// An absolute path on the host, without NUL.
+pub(crate) fn check_host_path(field: &str, path: &Path) -> Result<()> {
+    check_bytes(field, path.as_os_str().as_bytes())?;
+    if !path.is_absolute() {
+        return Err(Error::invalid(field, format_args!("{} is not an absolute path", path.display())));
+    }
+    Ok(())
+}
+
+/// An absolute path in the sandbox, without NUL and without `..`.
+pub(crate) fn check_sandbox_path(field: &str, path: &Path) -> Result<()> {
+    check_host_path(field, path)?;
+    if path.components().any(|component| component == Component::ParentDir) {
+        return Err(Error::invalid(field, format_args!("{} contains ..", path.display())));
+    }
+    Ok(())
+}
+
+/// Environment variables: keys are not empty and hold neither `=` nor NUL; values hold no NUL; no key twice.
+pub(crate) fn check_env(field: &str, env: &[(OsString, OsString)]) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for (key, value) in env {
+        let bytes = key.as_bytes();
+        if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
+            return Err(Error::invalid(field, format_args!("{key:?} is not a variable name")));
+        }
+        if value.as_bytes().contains(&0) {
+            return Err(Error::invalid(field, format_args!("the value of {key:?} contains a NUL byte")));
+        }
+        if !seen.insert(key) {
+            return Err(Error::invalid(field, format_args!("{key:?} is given twice")));
+        }
+    }
+    Ok(())
+}
+
+/// A path of acceptable length, without NUL.
+fn check_bytes(field: &str, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Err(Error::invalid(field, "is empty"));
+    }
+    if bytes.contains(&0) {
+        return Err(Error::invalid(field, "contains a NUL byte"));
+    }
+    if bytes.len() > 4095 {
+        return Err(Error::invalid(field, "is longer than 4095 bytes"));
+    }
+    Ok(())
+}
