@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::sandbox::process::{BackendProcess, Connection};
 use crate::{
     CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, Output, Phase, Result, SandboxId,
-    SandboxSpec, Scratch, Usage,
+    SandboxSpec, ScratchDirs, Usage,
 };
 
 /// Makes sandboxes. Implementations are thread-safe; creates may run on several threads at once.
@@ -39,8 +39,8 @@ pub struct CreateRequest {
     pub id: SandboxId,
     /// The recipe.
     pub spec: Arc<SandboxSpec>,
-    /// Where its scratch dir lives.
-    pub scratch: Scratch,
+    /// Where its scratch dir comes from.
+    pub scratch: ScratchDirs,
     /// When to give up.
     pub deadline: Instant,
 }

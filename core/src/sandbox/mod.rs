@@ -22,7 +22,7 @@ pub use output::{Outcome, Output, StreamOutput, Usage};
 pub use process::{BackendProcess, Connection, OutputStream, Process, Stream};
 pub use report::{IsolationReport, Layer, LayerStatus};
 pub use runtime::Runtime;
-pub use scratch::{Scratch, ScratchDirs};
+pub use scratch::ScratchDirs;
 pub use spec::{Bind, Limits, RootFs, SandboxSpec};
 
 /// Names one sandbox for the life of the host process. Ids are never reused.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, Result, SandboxId};
+use crate::{Error, Result};
 
 /// Says where the scratch dirs of a set come from. A fresh one is made for each created sandbox and removed with
 /// it; a reused sandbox keeps its own.
@@ -12,16 +12,8 @@ pub enum ScratchDirs {
     /// with the sandbox and never touches a disk.
     #[default]
     Tmpfs,
-    /// Directories below this existing directory of the host. Their size is not limited.
-    Disk(PathBuf),
-}
-
-/// The scratch dir of one sandbox to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scratch {
-    /// A tmpfs that the backend mounts.
-    Tmpfs,
-    /// A directory on the host that does not exist yet; the backend makes it, mode 0700, and removes it.
+    /// Directories that the backend makes below this existing directory of the host. Their size is not limited.
+    /// Their names hold the owner's identity, so that what a killed host left is recognised and removed.
     Disk(PathBuf),
 }
 
@@ -37,16 +29,5 @@ impl ScratchDirs {
             ));
         }
         Ok(())
-    }
-
-    /// The scratch dir of a new sandbox. The name holds our process id and a random part, so that two processes
-    /// may share a base directory.
-    pub(crate) fn assign(&self, id: SandboxId) -> Scratch {
-        match self {
-            ScratchDirs::Tmpfs => Scratch::Tmpfs,
-            ScratchDirs::Disk(base) => {
-                Scratch::Disk(base.join(format!("sandboxset-{}-{}", std::process::id(), id.get())))
-            }
-        }
     }
 }

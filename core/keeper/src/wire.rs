@@ -1,0 +1,321 @@
+//! The messages. Appending fields or variants needs a new [`VERSION`]; both ends always come from one build.
+
+use serde::{Deserialize, Serialize};
+
+/// The version of everything in this file. Host and keeper refuse to talk when theirs differ.
+pub const VERSION: u32 = 1;
+
+/// A path, argument or variable: any bytes but NUL.
+pub type Bytes = Vec<u8>;
+
+/// The file descriptor on which a runtime says `READY\n`.
+pub const READY_FD: i32 = 3;
+/// What a runtime writes to [`READY_FD`].
+pub const READY_LINE: &[u8] = b"READY\n";
+/// The socket on which a runtime listens, as the sandbox sees it.
+pub const RUNTIME_SOCKET: &str = "/scratch/runtime.sock";
+/// Where the runtime's standard output and error go, as the sandbox sees it.
+pub const RUNTIME_LOG: &str = "/scratch/.runtime.log";
+/// The user and group id of every process in a sandbox, as the sandbox sees it.
+pub const INNER_ID: u32 = 1000;
+
+/// From the host to its keeper.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToKeeper {
+    /// The first message. Carries a pidfd of the host process.
+    Hello(Hello),
+    /// Make a sandbox.
+    Create(Box<Create>),
+    /// Kill whatever is left of a sandbox and remove everything that belongs to it. Answered by `Removed`, also
+    /// when the id is unknown.
+    Remove {
+        /// The id of its `Create`.
+        id: u64,
+    },
+}
+
+/// What the keeper must know of its host.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// The host's [`VERSION`].
+    pub version: u32,
+    /// The host's [`crate::Owner`] as its tag; part of the name of everything the keeper makes.
+    pub owner: String,
+    /// Where cgroups may be made.
+    pub cgroups: CgroupPlan,
+}
+
+/// Where the keeper may make cgroups. All empty: there are none, and limits are rlimits only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    /// A directory of a v2 tree, for freezing and killing.
+    pub unified: Option<Bytes>,
+    /// The controllers that can be used in `unified`.
+    pub unified_controllers: Vec<Controller>,
+    /// Controllers of v1 hierarchies, each with a directory.
+    pub v1: Vec<(Controller, Bytes)>,
+}
+
+/// A resource controller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Controller {
+    /// Bytes of memory.
+    Memory,
+    /// Number of tasks.
+    Pids,
+    /// CPU bandwidth.
+    Cpu,
+}
+
+impl Controller {
+    /// The kernel's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Pids => "pids",
+            Controller::Cpu => "cpu",
+        }
+    }
+}
+
+/// A sandbox to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Create {
+    /// Unique among the sandboxes of this host process.
+    pub id: u64,
+    /// The root file system.
+    pub root: Root,
+    /// A host directory that appears read-only at `/code`.
+    pub code_dir: Option<Bytes>,
+    /// Further binds, in mount order.
+    pub binds: Vec<Bind>,
+    /// Limits.
+    pub limits: Limits,
+    /// A host directory, not there yet, that becomes `/scratch`; `None` is a tmpfs.
+    pub disk_scratch: Option<Bytes>,
+    /// The environment of the runtime: complete, `PATH` and `HOME` included.
+    pub runtime: Option<Runtime>,
+    /// Milliseconds until the keeper must give up.
+    pub deadline_ms: u64,
+}
+
+/// The root file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Root {
+    /// The host's own system directories.
+    Host,
+    /// An unpacked directory.
+    Directory(Bytes),
+}
+
+/// A file or directory of the host, visible in the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Absolute on the host.
+    pub source: Bytes,
+    /// Absolute in the sandbox.
+    pub target: Bytes,
+    /// Whether the sandbox may write.
+    pub writable: bool,
+}
+
+/// Limits of a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes, swap included.
+    pub memory_bytes: u64,
+    /// Tasks, init included.
+    pub pids: u32,
+    /// Microseconds of CPU per 100 ms; `None` is unlimited.
+    pub cpu_quota_us: Option<u64>,
+    /// Bytes of the scratch tmpfs, and of `/tmp`.
+    pub scratch_bytes: u64,
+    /// Inodes of the scratch tmpfs, and of `/tmp`.
+    pub scratch_inodes: u64,
+    /// Open files per process.
+    pub open_files: u64,
+    /// The largest file in bytes.
+    pub file_bytes: Option<u64>,
+}
+
+/// A long-lived process started with the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// The program and its arguments.
+    pub args: Vec<Bytes>,
+    /// `KEY=value` strings, complete.
+    pub env: Vec<Bytes>,
+}
+
+/// From the keeper to the host.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromKeeper {
+    /// The answer to `Hello`. Carries nothing.
+    Hello {
+        /// The keeper's [`VERSION`].
+        version: u32,
+        /// Why cgroups that were planned cannot be used, one line each; their layer is then missing.
+        cgroup_faults: Vec<String>,
+    },
+    /// A sandbox is ready. Carries, in this order: a pidfd of its init, the socket of its init, and the cgroup
+    /// directories that `cgroups` names.
+    Created {
+        /// The id of its `Create`.
+        id: u64,
+        /// Which cgroup directories follow.
+        cgroups: Vec<CgroupFd>,
+        /// What was reached, layer by layer.
+        report: Vec<LayerReport>,
+    },
+    /// A sandbox could not be made; nothing of it is left.
+    CreateFailed {
+        /// The id of its `Create`.
+        id: u64,
+        /// What failed.
+        failure: Failure,
+    },
+    /// Everything of a sandbox is gone, or `leftovers` says what is not.
+    Removed {
+        /// The id of its `Create`.
+        id: u64,
+        /// What could not be removed; the keeper goes on trying when asked again.
+        leftovers: Option<String>,
+    },
+    /// A sandbox's init ended without being asked to.
+    Died {
+        /// The id of its `Create`.
+        id: u64,
+        /// How it ended, in words.
+        cause: String,
+    },
+}
+
+/// A cgroup directory that a `Created` carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CgroupFd {
+    /// The v2 directory: freeze, kill, events; on pure v2 also the limits.
+    Unified,
+    /// The directory of a v1 controller.
+    V1(Controller),
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which step, as a lower-case fragment.
+    pub step: String,
+    /// The kernel's error number, or 0 if the failure is not the kernel's.
+    pub errno: i32,
+}
+
+/// One layer of isolation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerReport {
+    /// Its name.
+    pub name: String,
+    /// What was reached.
+    pub status: LayerStatus,
+    /// By what means, or why not.
+    pub detail: String,
+}
+
+/// What was reached of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LayerStatus {
+    /// Fully in force.
+    Active,
+    /// A weaker means stands in.
+    Degraded,
+    /// Not in force.
+    Missing,
+}
+
+/// From the host to an init. Every message carries a reply socket as its first descriptor; the answers to it, and
+/// only those, come back there. The init closes it when the request is over; the host closes it to abandon it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToInit {
+    /// Start a command. Carries after the reply socket: standard input if `stdin`, standard output, standard
+    /// error, and the cgroup directory to start in if `cgroup`.
+    Exec(Box<Exec>),
+    /// Connect to [`RUNTIME_SOCKET`]. Answered by `Opened` with the connected stream.
+    Connect,
+    /// Open a file for reading or a directory for listing. Never blocks, also not on a FIFO.
+    Open {
+        /// Absolute, or relative to the scratch dir.
+        path: Bytes,
+        /// Whether it must be a directory.
+        directory: bool,
+    },
+    /// Create or replace a regular file with the contents of the memfd that follows the reply socket.
+    Write {
+        /// Absolute, or relative to the scratch dir.
+        path: Bytes,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Remove a file or a whole directory.
+    Remove {
+        /// Absolute, or relative to the scratch dir.
+        path: Bytes,
+    },
+    /// Stop every process but init. Only where there is no cgroup to freeze.
+    Stop,
+    /// Continue every process.
+    Continue,
+}
+
+/// A command.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Exec {
+    /// The program and its arguments.
+    pub args: Vec<Bytes>,
+    /// `KEY=value` strings, complete.
+    pub env: Vec<Bytes>,
+    /// The working directory.
+    pub cwd: Bytes,
+    /// Whether a descriptor for standard input is carried; else it is `/dev/null`.
+    pub stdin: bool,
+    /// Whether a cgroup directory is carried.
+    pub cgroup: bool,
+    /// Address space per process.
+    pub memory_bytes: Option<u64>,
+    /// CPU seconds per process.
+    pub cpu_seconds: Option<u64>,
+}
+
+/// From an init to the host, on the reply socket of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromInit {
+    /// The command's program was executed. From now on the host may send [`ToCommand`].
+    Started,
+    /// The request failed; it is over. Of a command: it never ran.
+    Failed(Failure),
+    /// The command's own process ended; it is over. Processes it left behind may still run until they are killed.
+    Ended {
+        /// The exit code, if it exited by itself.
+        exit_code: Option<i32>,
+        /// The signal, if one ended it.
+        signal: Option<i32>,
+        /// CPU time of the process and of those it waited for, in microseconds.
+        cpu_us: u64,
+        /// The largest resident size of one of them, in bytes.
+        peak_memory_bytes: u64,
+    },
+    /// Carries the file, directory or stream.
+    Opened,
+    /// It is done.
+    Done,
+}
+
+/// From the host to an init, on the reply socket of an `Exec` that was started. Closing the socket kills the
+/// command as `KillAll` does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToCommand {
+    /// Send a signal to the command's own process.
+    Signal(i32),
+    /// Send a signal to the command's process group.
+    SignalGroup(i32),
+    /// Kill every process of the command that can be told apart from others without a cgroup. With a cgroup the
+    /// host kills by `cgroup.kill` instead, which misses none.
+    KillAll,
+}
