@@ -139,7 +139,7 @@ mod tests {
         fs::write(tree.join("a\nb"), b"x").unwrap();
         fs::create_dir_all(tree.join("closed/inner/more")).unwrap();
         fs::write(tree.join("closed/inner/file"), b"x").unwrap();
-        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let mut deep =
             rustix::fs::openat(&fd, c"tree", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
         for _ in 0..3000 {
