@@ -1,0 +1,144 @@
+//! The goals of each row: ratios in one run, because absolute figures differ from machine to machine.
+
+use crate::report::{Row, number};
+
+/// One goal of the rows of one family.
+#[derive(Debug)]
+pub(crate) struct Goal {
+    /// The row and its variants.
+    family: &'static str,
+    /// Only the variants that end so; all if empty.
+    suffix: &'static str,
+    bound: Bound,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Bound {
+    /// In the unit of the row.
+    Absolute(f64),
+    /// A multiple of the raw floor.
+    OfFloor(f64),
+    /// A multiple of a peer.
+    OfPeer(&'static str, f64),
+    /// A multiple of another row of ours.
+    OfRow(&'static str, f64),
+}
+
+/// How a row stands to a goal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Verdict {
+    /// The median of the row.
+    measured: f64,
+    /// What it may be at most.
+    limit: f64,
+}
+
+/// All goals. "The same" among rows of ours allows a quarter more, which is the noise between two rows.
+pub(crate) const GOALS: &[Goal] = &[
+    Goal { family: "set.get_put", suffix: "", bound: Bound::OfPeer("deadpool", 0.5) },
+    Goal { family: "set.get_put", suffix: ".held1000", bound: Bound::OfRow("set.get_put", 1.25) },
+    Goal { family: "set.get_put", suffix: "put.held10000", bound: Bound::OfRow("set.get_put", 1.25) },
+    Goal { family: "set.get_put", suffix: ".t2.held10000", bound: Bound::OfRow("set.get_put.t2", 1.25) },
+    Goal { family: "c.get_put", suffix: "", bound: Bound::Absolute(100.0) },
+    Goal { family: "python.get_put", suffix: "", bound: Bound::Absolute(1000.0) },
+    Goal { family: "linux.get_warm", suffix: "", bound: Bound::OfFloor(2.0) },
+    Goal { family: "linux.put", suffix: "", bound: Bound::OfFloor(2.0) },
+    Goal { family: "linux.create", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },
+    Goal { family: "linux.exec_true", suffix: "", bound: Bound::OfFloor(1.5) },
+];
+
+impl Goal {
+    /// How a row stands to this goal; `None` if the goal is not about it or something was not measured.
+    pub(crate) fn verdict(&self, row: &Row, rows: &[Row]) -> Option<Verdict> {
+        let variant = row.name.strip_prefix(self.family)?;
+        if !(variant.is_empty() || variant.starts_with('.')) || !row.name.ends_with(self.suffix) {
+            return None;
+        }
+        let limit = match self.bound {
+            Bound::Absolute(limit) => limit,
+            Bound::OfFloor(ratio) => row.floor_p50? * ratio,
+            Bound::OfPeer(peer, ratio) => row.peer(peer)? * ratio,
+            Bound::OfRow(other, ratio) => {
+                rows.iter().find(|row| row.name == other)?.figures.as_ref()?.p50 * ratio
+            }
+        };
+        Some(Verdict { measured: row.figures.as_ref()?.p50, limit })
+    }
+
+    /// The goal in words.
+    pub(crate) fn text(&self) -> String {
+        match self.bound {
+            Bound::Absolute(limit) => format!("<= {}", number(limit)),
+            Bound::OfFloor(ratio) => format!("<= {ratio} x floor"),
+            Bound::OfPeer(peer, ratio) => format!("<= {ratio} x {peer}"),
+            Bound::OfRow(row, ratio) => format!("<= {ratio} x {row}"),
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether the goal is met.
+    pub(crate) fn met(self) -> bool {
+        self.measured <= self.limit
+    }
+
+    /// For a column of a table: the measured share of what is allowed.
+    pub(crate) fn short(self) -> String {
+        format!("{} ({:.2} of goal)", if self.met() { "met" } else { "MISSED" }, self.measured / self.limit)
+    }
+
+    /// In words.
+    pub(crate) fn long(self) -> String {
+        let percent = (self.measured / self.limit - 1.0).abs() * 100.0;
+        let (measured, limit) = (number(self.measured), number(self.limit));
+        if self.met() {
+            return format!("met: {measured} of {limit}, {percent:.0} % below");
+        }
+        format!("MISSED: {measured} of {limit}, {percent:.0} % above")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::measure::Samples;
+    use crate::report::Unit;
+
+    fn row(name: &str, nanos: u64, deadpool: u64) -> Row {
+        let samples = |nanos| {
+            let mut samples = Samples::new();
+            samples.record(Duration::from_nanos(nanos), 1);
+            samples
+        };
+        let mut row = Row::new(name, Unit::Nanoseconds, samples(nanos));
+        row.add_peer("deadpool", &samples(deadpool));
+        row
+    }
+
+    fn verdicts(row: &Row, rows: &[Row]) -> Vec<bool> {
+        GOALS.iter().filter_map(|goal| goal.verdict(row, rows)).map(Verdict::met).collect()
+    }
+
+    #[test]
+    fn variants_have_the_goals_of_their_family_and_their_own() {
+        let rows = [
+            row("set.get_put", 60, 140),
+            row("set.get_put.held10000", 80, 140),
+            row("set.get_put.t2", 200, 300),
+            row("set.get_put.t2.held10000", 200, 300),
+        ];
+        assert_eq!(verdicts(&rows[0], &rows), [true]);
+        assert_eq!(verdicts(&rows[1], &rows), [false, false]);
+        assert_eq!(verdicts(&rows[2], &rows), [false]);
+        assert_eq!(verdicts(&rows[3], &rows), [false, true]);
+    }
+
+    #[test]
+    fn a_goal_without_its_reference_is_silent() {
+        let rows = [row("linux.put", 60, 140), row("linux.puts", 60, 140)];
+        assert!(verdicts(&rows[0], &rows).is_empty());
+        assert!(verdicts(&rows[1], &rows).is_empty());
+    }
+}

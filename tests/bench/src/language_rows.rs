@@ -1,0 +1,77 @@
+//! The rows of the other languages: small programs measure themselves and print one line of JSON.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use crate::measure::Failure;
+use crate::report::{Figures, Row, Unit};
+
+/// What such a program prints.
+#[derive(Debug, Deserialize)]
+struct Line {
+    name: String,
+    unit: String,
+    p50: f64,
+    p90: f64,
+    p99: f64,
+    max: f64,
+    n: u64,
+}
+
+/// Runs the program and takes over the row of this name that it printed.
+pub(crate) fn measure(name: &str, program: &Path, args: &[&Path]) -> Result<Row, Failure> {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("{} ended with {}", program.display(), output.status));
+    }
+    parse(name, &String::from_utf8_lossy(&output.stdout))
+}
+
+/// The row of this name among what a program printed.
+fn parse(name: &str, text: &str) -> Result<Row, Failure> {
+    let line = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+        .find(|line| line.name == name)
+        .ok_or_else(|| format!("it printed no line of JSON for {name}"))?;
+    if line.unit != "ns" {
+        return Err(format!("its unit is {:?}, not ns", line.unit));
+    }
+    let Line { p50, p90, p99, max, n, .. } = line;
+    if n == 0 || ![p50, p90, p99, max].iter().all(|value| value.is_finite() && *value > 0.0) {
+        return Err("its figures are not positive".into());
+    }
+    Ok(Row::foreign(name, Unit::Nanoseconds, Figures { p50, p90, p99, max, n }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "warming up\n{\"name\":\"c.get_put\",\"unit\":\"ns\",\"p50\":70.5,\"p90\":80,\"p99\":90,\"max\":100,\"n\":5}\n";
+
+    #[test]
+    fn a_line_of_json_becomes_a_row() {
+        let row = parse("c.get_put", GOOD).unwrap();
+        assert_eq!(row.figures, Some(Figures { p50: 70.5, p90: 80.0, p99: 90.0, max: 100.0, n: 5 }));
+        assert!(row.missing.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_an_error() {
+        parse("python.get_put", GOOD).unwrap_err();
+        parse("c.get_put", "").unwrap_err();
+        parse("c.get_put", &GOOD.replace("\"ns\"", "\"us\"")).unwrap_err();
+        parse("c.get_put", &GOOD.replace("70.5", "0")).unwrap_err();
+        let missing = measure("c.get_put", Path::new("/no/such/program"), &[]).unwrap_err();
+        assert!(missing.contains("/no/such/program"), "{missing}");
+        measure("c.get_put", Path::new("/bin/false"), &[]).unwrap_err();
+    }
+}

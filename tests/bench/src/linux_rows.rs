@@ -1,0 +1,277 @@
+//! The rows of the Linux backend, each beside its raw floor and, where it is installed, bubblewrap.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
+use sandboxset::{
+    Acquire, Backend, Bind, Command, Config, Connection, EventKind, GetOptions, IsolationReport, Runtime,
+    SandboxRef, SandboxSet, SandboxSpec,
+};
+
+use crate::floor::{Cgroup, Echo, NAMESPACES, Program, clone_and_wait};
+use crate::measure::{Arrivals, Failure, Samples};
+use crate::peers::{bubblewrap, bubblewrap_true};
+use crate::report::{Row, Unit};
+
+/// How the calls of one measurement arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// One after the other.
+    Tight,
+    /// 5 to 30 ms apart, as calls of a service do: tight loops hide what waits for the kernel's grace periods.
+    Spaced,
+}
+
+/// The rows of this module, without their variants.
+pub(crate) const FAMILIES: [&str; 6] = [
+    "linux.get_warm",
+    "linux.put",
+    "linux.call_warm",
+    "linux.create",
+    "linux.create_exec_true",
+    "linux.exec_true",
+];
+
+/// Nothing here takes that long; what does has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After so many failures a measurement is given up, so that a broken host does not take hours.
+const TOO_MANY_FAILURES: u64 = 10;
+
+impl Pace {
+    fn suffix(self) -> &'static str {
+        match self {
+            Pace::Tight => "",
+            Pace::Spaced => ".spaced",
+        }
+    }
+
+    fn wait(self, arrivals: &mut Arrivals) {
+        if self == Pace::Spaced {
+            arrivals.wait();
+        }
+    }
+
+    fn count(self, quick: bool, tight: usize) -> usize {
+        let full = if self == Pace::Spaced { 200 } else { tight };
+        if quick { full / 10 } else { full }
+    }
+
+    /// The name of the row of a family at this pace.
+    pub(crate) fn row(self, family: &str) -> String {
+        format!("{family}{}", self.suffix())
+    }
+}
+
+/// What isolation the measured sandboxes have.
+pub(crate) fn isolation() -> Result<IsolationReport, Failure> {
+    Ok(LinuxBackend::new(LinuxOptions::default()).map_err(text)?.isolation_report())
+}
+
+/// Rows `linux.get_warm`, `linux.put` and `linux.call_warm`: from the get of a paused idle sandbox until the process
+/// in it has answered a byte, and the put that pauses it. The connection stays open, as a service would keep it;
+/// `call_warm` opens one anew for each call instead.
+pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let set = new_set(echo_spec()?, 1)?;
+    let sandbox = get(&set, Acquire::Any)?;
+    let mut connection = sandbox.connect(PATIENCE, None).map_err(text)?;
+    connection.set_timeout(Some(PATIENCE)).map_err(text)?;
+    round_trip(&mut connection)?;
+    put(&sandbox)?;
+    check_that_put_pauses(&set)?;
+
+    let floor = Echo::start(1).map_err(text);
+    if let Ok(echo) = &floor {
+        echo.cgroup().freeze().map_err(text)?;
+    }
+    let mut arrivals = Arrivals::new();
+    let [mut get_ours, mut put_ours, mut call_ours, mut get_floor, mut put_floor] =
+        std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 3000) {
+        if let Ok(echo) = &floor {
+            pace.wait(&mut arrivals);
+            get_floor.time(|| echo.cgroup().thaw().and_then(|()| echo.round_trip()).map_err(text));
+            pace.wait(&mut arrivals);
+            put_floor.time(|| echo.cgroup().freeze().map_err(text));
+        }
+        pace.wait(&mut arrivals);
+        let answered = get_ours.time(|| {
+            let sandbox = get(&set, Acquire::Any)?;
+            round_trip(&mut connection)?;
+            Ok(sandbox)
+        });
+        pace.wait(&mut arrivals);
+        if let Some(sandbox) = answered {
+            put_ours.time(|| put(&sandbox));
+        }
+        pace.wait(&mut arrivals);
+        call_ours.time(|| {
+            let sandbox = get(&set, Acquire::Any)?;
+            let answer = sandbox.call(b"x", PATIENCE, None).map_err(text)?;
+            if answer == b"x" { Ok(()) } else { Err("the answer is another".into()) }
+            // Dropping the ref puts it, which is part of the measured call.
+        });
+        if get_ours.failures + call_ours.failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    close(&set)?;
+    let mut get_row = Row::new(pace.row("linux.get_warm"), Unit::Microseconds, get_ours);
+    get_row.set_floor(floor.as_ref().map(|_| &get_floor));
+    let mut put_row = Row::new(pace.row("linux.put"), Unit::Microseconds, put_ours);
+    put_row.set_floor(floor.as_ref().map(|_| &put_floor));
+    let call_row = Row::new(pace.row("linux.call_warm"), Unit::Microseconds, call_ours);
+    Ok(vec![get_row, put_row, call_row])
+}
+
+/// Rows `linux.create`, cold until the sandbox is ready, and `linux.create_exec_true`, until the first program in it
+/// has ended, which is what bubblewrap does. The floor is the bare clone of a process with the same namespaces.
+pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    // Room for the sandboxes whose teardown is still going on.
+    let set = new_set(SandboxSpec::default(), 64)?;
+    let floor = Cgroup::new().map_err(text);
+    let bwrap = bubblewrap_program()?;
+    let mut arrivals = Arrivals::new();
+    let [mut create_ours, mut exec_ours, mut clone_floor, mut peer] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 300) {
+        if let Ok(cgroup) = &floor {
+            pace.wait(&mut arrivals);
+            clone_floor.time(|| clone_and_wait(cgroup, NAMESPACES).map_err(text));
+        }
+        if let Some(bwrap) = &bwrap {
+            pace.wait(&mut arrivals);
+            peer.time(|| bwrap.spawn_and_wait().map_err(text));
+        }
+        pace.wait(&mut arrivals);
+        if let Some(sandbox) = create_ours.time(|| get(&set, Acquire::FreshOnly)) {
+            sandbox.destroy("measured").map_err(text)?;
+        }
+        pace.wait(&mut arrivals);
+        let created = exec_ours.time(|| {
+            let sandbox = get(&set, Acquire::FreshOnly)?;
+            exec_true(&sandbox)?;
+            Ok(sandbox)
+        });
+        if let Some(sandbox) = created {
+            sandbox.destroy("measured").map_err(text)?;
+        }
+        if create_ours.failures + exec_ours.failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    close(&set)?;
+    let mut rows = Vec::new();
+    for (family, ours) in [("linux.create", create_ours), ("linux.create_exec_true", exec_ours)] {
+        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
+        row.set_floor(floor.as_ref().map(|_| &clone_floor));
+        if bwrap.is_some() {
+            row.add_peer("bwrap", &peer);
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Row `linux.exec_true`: a program in a sandbox that is held, until its outcome is known. The floor is the same
+/// program on the host.
+pub(crate) fn exec(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let set = new_set(SandboxSpec::default(), 1)?;
+    let sandbox = get(&set, Acquire::Any)?;
+    let floor = Program::new(&["/usr/bin/true"]).map_err(text)?;
+    let bwrap = bubblewrap_program()?;
+    let mut arrivals = Arrivals::new();
+    let [mut ours, mut on_host, mut peer] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 500) {
+        pace.wait(&mut arrivals);
+        on_host.time(|| floor.spawn_and_wait().map_err(text));
+        if let Some(bwrap) = &bwrap {
+            pace.wait(&mut arrivals);
+            peer.time(|| bwrap.spawn_and_wait().map_err(text));
+        }
+        pace.wait(&mut arrivals);
+        ours.time(|| exec_true(&sandbox));
+        if ours.failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    sandbox.destroy("measured").map_err(text)?;
+    close(&set)?;
+    let mut row = Row::new(pace.row("linux.exec_true"), Unit::Microseconds, ours);
+    row.set_floor(Ok(&on_host));
+    if bwrap.is_some() {
+        row.add_peer("bwrap", &peer);
+    }
+    Ok(vec![row])
+}
+
+fn new_set(spec: SandboxSpec, max_size: usize) -> Result<SandboxSet, Failure> {
+    let backend = LinuxBackend::new(LinuxOptions::default()).map_err(text)?;
+    let config = Config { max_size, ..Config::default() };
+    SandboxSet::new(Arc::new(backend), spec, config).map_err(text)
+}
+
+/// Sandboxes whose runtime is this program, as an echo.
+fn echo_spec() -> Result<SandboxSpec, Failure> {
+    let source = std::env::current_exe().map_err(text)?;
+    let target = PathBuf::from("/opt/echo");
+    let runtime = Runtime::new([target.as_os_str().to_owned(), crate::ECHO_RUNTIME.into()]);
+    Ok(SandboxSpec {
+        binds: vec![Bind { source, target, writable: false }],
+        runtime: Some(runtime),
+        ..SandboxSpec::default()
+    })
+}
+
+/// A sandbox that is not paused by its put would make both warm rows look better than they are.
+fn check_that_put_pauses(set: &SandboxSet) -> Result<(), Failure> {
+    let events = set.events(64).map_err(text)?;
+    let sandbox = get(set, Acquire::Any)?;
+    put(&sandbox)?;
+    let mut seen = Vec::new();
+    while !seen.contains(&EventKind::Pause) {
+        match events.next(PATIENCE) {
+            Some(event) => seen.push(event.kind),
+            None => return Err(format!("a put did not pause the sandbox: {seen:?}")),
+        }
+    }
+    if !seen.contains(&EventKind::Unpause) {
+        return Err(format!("a get did not unpause the sandbox: {seen:?}"));
+    }
+    Ok(())
+}
+
+fn get(set: &SandboxSet, acquire: Acquire) -> Result<SandboxRef, Failure> {
+    let options = GetOptions { timeout: Some(PATIENCE), acquire, ..GetOptions::default() };
+    set.get_or_create_unpaused(&options).map_err(text)
+}
+
+fn put(sandbox: &SandboxRef) -> Result<(), Failure> {
+    sandbox.put().map_err(text)
+}
+
+fn round_trip(connection: &mut Connection) -> Result<(), Failure> {
+    let mut byte = [7_u8];
+    connection.write_all(&byte).map_err(text)?;
+    connection.read_exact(&mut byte).map_err(text)
+}
+
+fn exec_true(sandbox: &SandboxRef) -> Result<(), Failure> {
+    let output = sandbox.exec(&Command::new(["/usr/bin/true"])).map_err(text)?;
+    if output.success() { Ok(()) } else { Err(format!("true ended with {:?}", output.outcome)) }
+}
+
+fn close(set: &SandboxSet) -> Result<(), Failure> {
+    let report = set.close(PATIENCE).map_err(text)?;
+    if report.survivors.is_empty() { Ok(()) } else { Err(format!("left behind: {:?}", report.survivors)) }
+}
+
+fn bubblewrap_program() -> Result<Option<Program>, Failure> {
+    bubblewrap().map(|bwrap| bubblewrap_true(bwrap).map_err(text)).transpose()
+}
+
+fn text(error: impl std::fmt::Display) -> Failure {
+    error.to_string()
+}
