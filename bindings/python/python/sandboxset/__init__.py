@@ -1,0 +1,97 @@
+"""A warm, thread-safe set of sandboxes for one function, inside your own process.
+
+>>> import sandboxset
+>>> with sandboxset.SandboxSet(max_size=8) as pool:
+...     with pool.get_or_create_unpaused(timeout=2.0) as sandbox:
+...         out = sandbox.exec(["python3", "-c", "print(6*7)"], timeout=5.0)
+...         print(out.stdout, out.exit_code)
+"""
+
+from ._native import (
+    CancelToken,
+    CloseReport,
+    Connection,
+    DirEntry,
+    Event,
+    EventStream,
+    IsolationReport,
+    Layer,
+    LinuxBackend,
+    ManualClock,
+    MockBackend,
+    MockFault,
+    Output,
+    Process,
+    SandboxRef,
+    Stats,
+    Usage,
+)
+from ._set import CommandPolicy, SandboxSet
+from .config import Bind, Limits, Runtime
+from .errors import (
+    BackendUnavailableError,
+    CancelledError,
+    CircuitOpenError,
+    ClosedError,
+    CreateFailedError,
+    ExhaustedError,
+    ForkedProcessError,
+    ForkFailedError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidStateError,
+    NoCapacityError,
+    OverloadedError,
+    PermissionDeniedError,
+    SandboxDeadError,
+    SandboxSetError,
+    StaleRefError,
+    TimeoutError,
+    TooBigError,
+    UnsupportedError,
+)
+
+__all__ = [
+    "BackendUnavailableError",
+    "Bind",
+    "CancelToken",
+    "CancelledError",
+    "CircuitOpenError",
+    "CloseReport",
+    "ClosedError",
+    "CommandPolicy",
+    "Connection",
+    "CreateFailedError",
+    "DirEntry",
+    "Event",
+    "EventStream",
+    "ExhaustedError",
+    "ForkFailedError",
+    "ForkedProcessError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidStateError",
+    "IsolationReport",
+    "Layer",
+    "Limits",
+    "LinuxBackend",
+    "ManualClock",
+    "MockBackend",
+    "MockFault",
+    "NoCapacityError",
+    "Output",
+    "OverloadedError",
+    "PermissionDeniedError",
+    "Process",
+    "Runtime",
+    "SandboxDeadError",
+    "SandboxRef",
+    "SandboxSet",
+    "SandboxSetError",
+    "StaleRefError",
+    "Stats",
+    "TimeoutError",
+    "TooBigError",
+    "UnsupportedError",
+    "Usage",
+]

@@ -1,0 +1,65 @@
+"""What a set is told about its sandboxes.
+
+These are plain values. ``SandboxSet`` checks them, so a mistake is reported there, with the name of the field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+__all__ = ["Bind", "Limits", "Runtime"]
+
+#: A name of the operating system: a path, an argument, a variable.
+Name: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Limits of one sandbox, all its processes together. ``None`` is the default of the library."""
+
+    memory_bytes: int | None = None
+    """Memory, swap included; default 256 MiB."""
+    pids: int | None = None
+    """Processes and threads; default 64."""
+    cpus: float | None = None
+    """CPU time per time, in cores (0.5 is half a core); default unlimited."""
+    scratch_bytes: int | None = None
+    """Size of the scratch tmpfs; default 64 MiB. ``/tmp`` has a tmpfs of the same size."""
+    scratch_inodes: int | None = None
+    """Files and directories in the scratch tmpfs; default 4096."""
+    open_files: int | None = None
+    """Open files per process; default 1024."""
+    file_bytes: int | None = None
+    """The largest file a process may write; default left to the tmpfs size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """A file or directory of the host that is visible in every sandbox of a set."""
+
+    source: Name
+    """A path on the host."""
+    target: Name
+    """An absolute path in the sandbox."""
+    writable: bool = False
+    """Whether sandboxes may write to it. Sandboxes that share a writable bind are not isolated by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A command that is started with the sandbox, lives as long as it, and answers requests.
+
+    It listens on the stream socket that the variable ``SANDBOXSET_SOCKET`` names, then writes ``READY\\n`` to file
+    descriptor 3; only then is the sandbox handed out. ``SandboxRef.call`` frames requests and answers as a 4-byte
+    little-endian length followed by that many bytes.
+    """
+
+    args: Sequence[Name]
+    """The program and its arguments; never a shell."""
+    env: Mapping[str, str] | None = None
+    """Variables on top of the set's."""
+    ready_timeout: float | None = None
+    """Seconds it may take to become ready; default 30."""

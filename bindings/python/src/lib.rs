@@ -1,0 +1,53 @@
+//! The native module `sandboxset._native`: types, errors, waiting and cancellation translated for Python.
+//!
+//! No policy lives here. The typed facade around it is the Python package `sandboxset`.
+
+mod arguments;
+mod backend;
+mod cancel;
+mod command;
+mod connection;
+mod errors;
+mod events;
+mod output;
+mod process;
+mod reports;
+mod sandbox_ref;
+mod set;
+mod spec;
+mod wait;
+
+use pyo3::prelude::*;
+
+/// The compiled part of `sandboxset`; private, its names may change.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::backend::{LinuxBackend, ManualClock, MockBackend, MockFault};
+    #[pymodule_export]
+    use crate::cancel::CancelToken;
+    #[pymodule_export]
+    use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::errors::error_table;
+    #[pymodule_export]
+    use crate::events::{Event, EventStream};
+    #[pymodule_export]
+    use crate::in_forked_child;
+    #[pymodule_export]
+    use crate::output::{Output, Usage};
+    #[pymodule_export]
+    use crate::process::Process;
+    #[pymodule_export]
+    use crate::reports::{CloseReport, DirEntry, IsolationReport, Layer, Stats};
+    #[pymodule_export]
+    use crate::sandbox_ref::SandboxRef;
+    #[pymodule_export]
+    use crate::set::SandboxSet;
+}
+
+/// Whether this process was forked from one that had made a set.
+#[pyfunction]
+fn in_forked_child() -> bool {
+    sandboxset::in_forked_child()
+}

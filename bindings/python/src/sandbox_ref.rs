@@ -1,0 +1,360 @@
+//! The handle of one holder.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+use sandboxset::{ErrorCode, Phase, SandboxState};
+
+use crate::arguments::{Optional, bytes, integer_or, not_picklable, sandbox_path, seconds_or, text};
+use crate::cancel::token;
+use crate::command::Arguments;
+use crate::connection::Connection;
+use crate::errors::raise;
+use crate::output::{Output, Usage};
+use crate::process::Process;
+use crate::reports::DirEntry;
+use crate::wait::{detached, interruptible};
+
+/// How long a call to the runtime, or connecting to it, may take by default.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest file read by default; the size of a default scratch dir.
+const READ_BYTES: u64 = 64 << 20;
+/// The most entries listed by default; as many as a default scratch dir can hold.
+const LIST_ENTRIES: usize = 4096;
+/// How much of a runtime's log is read by default.
+const LOG_BYTES: usize = 64 << 10;
+/// The permission bits of a written file.
+const FILE_MODE: u32 = 0o644;
+
+/// One caller's hold on one sandbox; thread-safe.
+#[pyclass(frozen, weakref, module = "sandboxset")]
+pub(crate) struct SandboxRef {
+    core: Arc<sandboxset::SandboxRef>,
+    policy: Option<Py<PyAny>>,
+    /// Whether `put` or `destroy` was called, so that a collected ref knows whether it was forgotten.
+    released: AtomicBool,
+}
+
+impl SandboxRef {
+    pub(crate) fn new(core: sandboxset::SandboxRef, policy: Option<Py<PyAny>>) -> Self {
+        SandboxRef { core: Arc::new(core), policy, released: AtomicBool::new(false) }
+    }
+
+    fn released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+}
+
+#[pymethods]
+impl SandboxRef {
+    /// Gives the sandbox back, paused and idle, or straight to the oldest waiter.
+    fn put(&self, py: Python<'_>) -> PyResult<()> {
+        self.released.store(true, Ordering::Release);
+        detached(py, Phase::Pause, || self.core.put())
+    }
+
+    /// Ends the sandbox; the reason is kept and shown by any later call. Does not wait for the teardown.
+    #[pyo3(signature = (reason=None))]
+    fn destroy(&self, py: Python<'_>, reason: Optional<'_>) -> PyResult<()> {
+        let reason = reason.map(|reason| text("reason", &reason)).transpose()?;
+        let reason = reason.as_deref().unwrap_or("destroyed by its holder");
+        self.released.store(true, Ordering::Release);
+        detached(py, Phase::Destroy, || self.core.destroy(reason))
+    }
+
+    /// Marks the sandbox as not reusable: its put will destroy it.
+    fn taint(&self, py: Python<'_>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reason = text("reason", reason)?;
+        py.detach(|| self.core.taint(&reason));
+        Ok(())
+    }
+
+    /// Runs a command to its end.
+    #[pyo3(signature = (
+        args, *, env=None, cwd=None, stdin=None, timeout=None, grace=None, output_bytes=None, on_overflow=None,
+        memory_bytes=None, cpu_seconds=None, cancel=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
+    fn exec(
+        &self,
+        py: Python<'_>,
+        args: Bound<'_, PyAny>,
+        env: Optional<'_>,
+        cwd: Optional<'_>,
+        stdin: Optional<'_>,
+        timeout: Optional<'_>,
+        grace: Optional<'_>,
+        output_bytes: Optional<'_>,
+        on_overflow: Optional<'_>,
+        memory_bytes: Optional<'_>,
+        cpu_seconds: Optional<'_>,
+        cancel: Optional<'_>,
+    ) -> PyResult<Output> {
+        let mut command = Arguments {
+            args,
+            env,
+            cwd,
+            stdin,
+            timeout,
+            grace,
+            output_bytes,
+            on_overflow,
+            memory_bytes,
+            cpu_seconds,
+            cancel,
+        }
+        .read(self.policy.as_ref(), false)?;
+        let core = Arc::clone(&self.core);
+        let cancel = command.cancel.take();
+        let call = move |cancel| {
+            command.cancel = cancel;
+            core.exec(&command)
+        };
+        Ok(Output::new(py, interruptible(py, Phase::Exec, cancel, call, drop)?))
+    }
+
+    /// Starts a command.
+    #[pyo3(signature = (
+        args, *, env=None, cwd=None, stdin=None, timeout=None, grace=None, output_bytes=None, on_overflow=None,
+        memory_bytes=None, cpu_seconds=None, cancel=None,
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
+    fn spawn(
+        &self,
+        py: Python<'_>,
+        args: Bound<'_, PyAny>,
+        env: Optional<'_>,
+        cwd: Optional<'_>,
+        stdin: Optional<'_>,
+        timeout: Optional<'_>,
+        grace: Optional<'_>,
+        output_bytes: Optional<'_>,
+        on_overflow: Optional<'_>,
+        memory_bytes: Optional<'_>,
+        cpu_seconds: Optional<'_>,
+        cancel: Optional<'_>,
+    ) -> PyResult<Process> {
+        let command = Arguments {
+            args,
+            env,
+            cwd,
+            stdin,
+            timeout,
+            grace,
+            output_bytes,
+            on_overflow,
+            memory_bytes,
+            cpu_seconds,
+            cancel,
+        }
+        .read(self.policy.as_ref(), true)?;
+        let core = detached(py, Phase::Exec, || self.core.spawn(&command))?;
+        Ok(Process::new(core))
+    }
+
+    /// Opens a stream to the runtime's socket.
+    #[pyo3(signature = (*, timeout=None, cancel=None))]
+    fn connect(&self, py: Python<'_>, timeout: Optional<'_>, cancel: Optional<'_>) -> PyResult<Connection> {
+        let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
+        let core = Arc::clone(&self.core);
+        let call = move |cancel: Option<sandboxset::CancelToken>| core.connect(timeout, cancel.as_ref());
+        Ok(Connection::new(interruptible(py, Phase::Connect, token(&cancel)?, call, drop)?))
+    }
+
+    /// Sends one request to the runtime and returns its answer.
+    #[pyo3(signature = (request, *, timeout=None, cancel=None))]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        request: &Bound<'py, PyAny>,
+        timeout: Optional<'py>,
+        cancel: Optional<'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let request = bytes("request", request)?;
+        let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
+        let core = Arc::clone(&self.core);
+        let call =
+            move |cancel: Option<sandboxset::CancelToken>| core.call(&request, timeout, cancel.as_ref());
+        let answer = interruptible(py, Phase::Connect, token(&cancel)?, call, drop)?;
+        Ok(PyBytes::new(py, &answer))
+    }
+
+    /// Reads a regular file of at most `max_bytes`.
+    #[pyo3(signature = (path, *, max_bytes=None))]
+    fn read_file<'py>(
+        &self,
+        py: Python<'py>,
+        path: &Bound<'py, PyAny>,
+        max_bytes: Optional<'py>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let path = sandbox_path("path", path)?;
+        let max_bytes = integer_or("max_bytes", &max_bytes, READ_BYTES)?;
+        let content = detached(py, Phase::Files, || self.core.read_file(&path, max_bytes))?;
+        Ok(PyBytes::new(py, &content))
+    }
+
+    /// Creates or replaces a regular file, whole or not at all.
+    #[pyo3(signature = (path, data, *, mode=None))]
+    fn write_file(
+        &self,
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        data: &Bound<'_, PyAny>,
+        mode: Optional<'_>,
+    ) -> PyResult<()> {
+        let path = sandbox_path("path", path)?;
+        let data = bytes("data", data)?;
+        let mode = integer_or("mode", &mode, FILE_MODE)?;
+        detached(py, Phase::Files, || self.core.write_file(&path, &data, mode))
+    }
+
+    /// The entries of a directory, sorted by name.
+    #[pyo3(signature = (path=None, *, max_entries=None))]
+    fn list_dir(
+        &self,
+        py: Python<'_>,
+        path: Optional<'_>,
+        max_entries: Optional<'_>,
+    ) -> PyResult<Vec<DirEntry>> {
+        let path = path.map_or(Ok(".".into()), |path| sandbox_path("path", &path))?;
+        let max_entries = integer_or("max_entries", &max_entries, LIST_ENTRIES)?;
+        let entries = detached(py, Phase::Files, || self.core.list_dir(&path, max_entries))?;
+        Ok(entries.into_iter().map(DirEntry::new).collect())
+    }
+
+    /// Removes a file or, with all it holds, a directory.
+    fn remove(&self, py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<()> {
+        let path = sandbox_path("path", path)?;
+        detached(py, Phase::Files, || self.core.remove(&path))
+    }
+
+    /// The id of the sandbox; valid after put and destroy.
+    #[getter]
+    fn id(&self) -> u64 {
+        self.core.id().get()
+    }
+
+    /// The scratch dir as the sandbox's own processes see it.
+    #[getter]
+    fn scratch_dir(&self) -> std::ffi::OsString {
+        self.core.scratch_dir().as_os_str().to_owned()
+    }
+
+    /// The scratch dir on the host, if it is a directory of the host.
+    #[getter]
+    fn host_scratch_dir(&self) -> Option<std::ffi::OsString> {
+        self.core.host_scratch_dir().map(std::path::PathBuf::into_os_string)
+    }
+
+    /// What state the sandbox is in for this holder: `held`, `dead` or `stale`.
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.core.state().name()
+    }
+
+    /// Whether an earlier holder used this sandbox.
+    #[getter]
+    fn reused(&self) -> bool {
+        self.core.reused()
+    }
+
+    /// How often the sandbox was handed out, this time included.
+    #[getter]
+    fn uses(&self) -> u64 {
+        self.core.uses()
+    }
+
+    /// The seconds since it became ready.
+    #[getter]
+    fn age(&self) -> f64 {
+        self.core.age().as_secs_f64()
+    }
+
+    /// What the sandbox uses now.
+    fn usage(&self, py: Python<'_>) -> PyResult<Usage> {
+        Ok(Usage::new(detached(py, Phase::Use, || self.core.usage())?))
+    }
+
+    /// What the runtime wrote to its standard output and error, the last `max_bytes` of it.
+    #[pyo3(signature = (*, max_bytes=None))]
+    fn log<'py>(&self, py: Python<'py>, max_bytes: Optional<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let max_bytes = integer_or("max_bytes", &max_bytes, LOG_BYTES)?;
+        let log = detached(py, Phase::Use, || self.core.log(max_bytes))?;
+        Ok(PyBytes::new(py, &log))
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    /// Puts the sandbox, or destroys it if an exception leaves the block. One that was put or destroyed inside
+    /// the block is left alone.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        _exc_value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if self.released.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let result = match exc_type.cast::<PyType>() {
+            Err(_) => py.detach(|| self.core.put()),
+            Ok(class) => {
+                let name = class.name().map_or_else(|_| "an exception".into(), |name| name.to_string());
+                py.detach(|| self.core.destroy(&format!("its holder was left by {name}")))
+            }
+        };
+        match result {
+            // Another thread, or the close of the set, ended it meanwhile: nothing is left to do here.
+            Err(error) if error.code() != ErrorCode::StaleRef => Err(raise(py, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<SandboxRef id={} state={}>", self.core.id().get(), self.core.state().name())
+    }
+
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(not_picklable("SandboxRef"))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.policy)
+    }
+}
+
+impl Drop for SandboxRef {
+    /// A forgotten ref: its sandbox is destroyed, because nobody can say in what state it was left, and the
+    /// owner is told, because until now a place of the set was lost.
+    fn drop(&mut self) {
+        if self.released() || sandboxset::in_forked_child() || self.core.state() == SandboxState::Stale {
+            return;
+        }
+        // Destroying does not wait for the teardown, so that the collector is not held up.
+        let _ = self.core.destroy("collected without put or destroy");
+        let message = format!("sandbox {} was neither put nor destroyed", self.core.id().get());
+        Python::try_attach(|py| warn(py, &message));
+    }
+}
+
+/// Emits a `ResourceWarning` from a destructor, where an exception may be on its way that must not be lost.
+fn warn(py: Python<'_>, message: &str) {
+    let pending = PyErr::take(py);
+    let category = py.get_type::<PyResourceWarning>();
+    if let Ok(message) = std::ffi::CString::new(message)
+        && let Err(error) = PyErr::warn(py, &category, &message, 1)
+    {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}
