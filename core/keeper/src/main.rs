@@ -1,2 +1,31 @@
-//! The keeper.
-fn main() {}
+//! The keeper: the parent of every sandbox of one host process, and the init inside each.
+//!
+//! It is started with a `SOCK_SEQPACKET` socket to its host as descriptor 3 and lives exactly as long as that host.
+//! It has one thread, reads nothing of its environment, and never execs: an init is a fork of it.
+
+mod init;
+mod keeper;
+mod seccomp;
+mod sys;
+
+use rustix::process::DumpableBehavior;
+
+/// The descriptor that the host passes.
+const HOST_SOCKET: i32 = 3;
+
+fn main() {
+    // Own session: Ctrl-C at the host's terminal reaches the host, which decides; not us.
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    sys::block_all_signals();
+    let host = sys::inherit(HOST_SOCKET);
+    let _ = rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC);
+    let code = match keeper::run(host) {
+        Ok(()) => 0,
+        // There is nobody to tell: the host is gone or broke the protocol, and stdio is not ours.
+        Err(_) => 1,
+    };
+    sys::exit(code);
+}

@@ -1,0 +1,355 @@
+//! Starting commands, and ending every process of one.
+
+use std::ffi::CString;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime, ToCommand};
+
+use super::{confine, failure};
+use crate::seccomp::Filters;
+use crate::sys::{self, Ended, Forked};
+
+/// The commands that run now, and the runtime.
+pub(super) struct Commands<'a> {
+    filters: &'a Filters,
+    running: Vec<Command>,
+    runtime: Option<i32>,
+}
+
+struct Command {
+    /// Its own process, which is also its session and its process group.
+    pid: i32,
+    reply: OwnedFd,
+    /// Whether the host can kill all of it by its cgroup.
+    has_cgroup: bool,
+}
+
+/// What a process is to run and with what.
+struct Program<'a> {
+    args: &'a [Vec<u8>],
+    env: &'a [Vec<u8>],
+    cwd: &'a [u8],
+    stdio: [BorrowedFd<'a>; 3],
+    /// Becomes [`READY_FD`].
+    ready: Option<BorrowedFd<'a>>,
+    cgroup: Option<BorrowedFd<'a>>,
+    memory_bytes: Option<u64>,
+    cpu_seconds: Option<u64>,
+}
+
+/// How often processes that multiply while they are killed are killed again. Each pass stops what it finds
+/// first, so that a pass leaves only what was born during it.
+const KILL_PASSES: usize = 100;
+
+impl<'a> Commands<'a> {
+    pub(super) fn new(filters: &'a Filters) -> Self {
+        Commands { filters, running: Vec::new(), runtime: None }
+    }
+
+    /// The reply sockets, in the order in which indices are given.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.running.iter().map(|command| &command.reply)
+    }
+
+    pub(super) fn is_runtime(&self, pid: i32) -> bool {
+        self.runtime == Some(pid)
+    }
+
+    /// Starts a command and answers on its reply socket.
+    pub(super) fn start(&mut self, exec: Exec, reply: OwnedFd, fds: impl Iterator<Item = OwnedFd>) {
+        match self.spawn_command(&exec, fds) {
+            Ok(pid) => {
+                let _ = rustix::io::ioctl_fionbio(&reply, true);
+                let _ = sandboxset_keeper::send(&reply, &FromInit::Started, &[]);
+                self.running.push(Command { pid, reply, has_cgroup: exec.cgroup });
+            }
+            Err(failure) => {
+                let _ = sandboxset_keeper::send(&reply, &FromInit::Failed(failure), &[]);
+            }
+        }
+    }
+
+    fn spawn_command(&self, exec: &Exec, mut fds: impl Iterator<Item = OwnedFd>) -> Result<i32, Failure> {
+        let missing = || Failure { step: "find the command's descriptors".into(), errno: 0 };
+        let stdin = if exec.stdin { fds.next().ok_or_else(missing)? } else { open_null()? };
+        let stdout = fds.next().ok_or_else(missing)?;
+        let stderr = fds.next().ok_or_else(missing)?;
+        let cgroup = if exec.cgroup { Some(fds.next().ok_or_else(missing)?) } else { None };
+        self.spawn(&Program {
+            args: &exec.args,
+            env: &exec.env,
+            cwd: &exec.cwd,
+            stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            ready: None,
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            memory_bytes: exec.memory_bytes,
+            cpu_seconds: exec.cpu_seconds,
+        })
+    }
+
+    /// Starts the runtime; answers where it will say that it is ready.
+    pub(super) fn start_runtime(&mut self, runtime: &Runtime) -> Result<OwnedFd, Failure> {
+        let step = |errno| failure("prepare the runtime", errno);
+        let (ready, ready_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let log = rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600)).map_err(step)?;
+        let stdin = open_null()?;
+        let pid = self.spawn(&Program {
+            args: &runtime.args,
+            env: &runtime.env,
+            cwd: b"/scratch",
+            stdio: [stdin.as_fd(), log.as_fd(), log.as_fd()],
+            ready: Some(ready_end.as_fd()),
+            cgroup: None,
+            memory_bytes: None,
+            cpu_seconds: None,
+        })?;
+        self.runtime = Some(pid);
+        Ok(ready)
+    }
+
+    /// Forks a process that becomes the program. Returns when it has, or with what kept it from it.
+    fn spawn(&self, program: &Program<'_>) -> Result<i32, Failure> {
+        let step = |errno| failure("start the command", errno);
+        let (error, low_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
+        // Above every number that the child gives a meaning to.
+        let error_end = sys::dup_above(&low_end, READY_FD + 1).map_err(step)?;
+        drop(low_end);
+        // We sleep until the child has executed its program or is gone, so the answer is there when we wake.
+        match sys::clone3(libc::CLONE_VFORK as u64, program.cgroup).map_err(step)? {
+            Forked::Child => {
+                let failure = self.become_program(program);
+                if let Ok(bytes) = postcard::to_extend(&failure, Vec::new()) {
+                    let _ = rustix::io::write(&error_end, &bytes);
+                }
+                sys::exit(127)
+            }
+            Forked::Parent(pid, _) => {
+                drop(error_end);
+                let mut bytes = Vec::new();
+                let _ = std::fs::File::from(error).take(4096).read_to_end(&mut bytes);
+                if bytes.is_empty() {
+                    return Ok(pid.as_raw_nonzero().get());
+                }
+                Err(postcard::from_bytes(&bytes)
+                    .unwrap_or(Failure { step: "start the command".into(), errno: 0 }))
+            }
+        }
+    }
+
+    /// The child's side: returns only what went wrong.
+    fn become_program(&self, program: &Program<'_>) -> Failure {
+        match self.prepare(program) {
+            Ok((args, env)) => execute(&args, &env),
+            Err(failure) => failure,
+        }
+    }
+
+    fn prepare(&self, program: &Program<'_>) -> Result<(Vec<CString>, Vec<CString>), Failure> {
+        rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
+        for (number, fd) in program.stdio.iter().enumerate() {
+            sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
+        }
+        let mut first_private = READY_FD;
+        if let Some(ready) = program.ready {
+            sys::dup_to(ready, READY_FD).map_err(|errno| failure("set up the ready pipe", errno))?;
+            first_private += 1;
+        }
+        sys::close_on_exec_from(first_private).map_err(|errno| failure("close descriptors", errno))?;
+        change_dir(program.cwd)?;
+        let args = c_strings(program.args)?;
+        let env = c_strings(program.env)?;
+        confine::tighten(program.memory_bytes, program.cpu_seconds)?;
+        self.filters.install().map_err(|error| Failure { step: error.to_string(), errno: 0 })?;
+        Ok((args, env))
+    }
+
+    /// A child ended; if it was a command, the host is told.
+    pub(super) fn ended(&mut self, ended: &Ended) {
+        let Some(index) = self.running.iter().position(|command| command.pid == ended.pid) else { return };
+        let command = self.running.swap_remove(index);
+        if !command.has_cgroup {
+            self.kill_group(command.pid);
+        }
+        let message = FromInit::Ended {
+            exit_code: ended.exit_code,
+            signal: ended.signal,
+            cpu_us: ended.cpu_us,
+            peak_memory_bytes: ended.peak_memory_bytes,
+        };
+        let _ = sandboxset_keeper::send(&command.reply, &message, &[]);
+    }
+
+    /// Does what the holder asks of a running command.
+    pub(super) fn control(&mut self, index: usize, message: &ToCommand) {
+        let Some(command) = self.running.get(index) else { return };
+        let pid = command.pid;
+        // A process that is gone already is not an error: its end is on the way to the holder.
+        let _ = match *message {
+            ToCommand::Signal(signal) => sys::kill(pid, signal),
+            ToCommand::SignalGroup(signal) => sys::kill(-pid, signal),
+            ToCommand::KillAll => {
+                self.kill_group(pid);
+                Ok(())
+            }
+        };
+    }
+
+    /// The holder is gone: its command goes too.
+    pub(super) fn abandon(&mut self, index: usize) {
+        if index < self.running.len() {
+            let command = self.running.swap_remove(index);
+            self.kill_group(command.pid);
+        }
+    }
+
+    /// Stops everybody but us; returns when all have stopped.
+    pub(super) fn stop_all(&self) -> Result<(), Failure> {
+        // One signal call reaches every process of the namespace, also those being forked just now.
+        match sys::kill(-1, libc::SIGSTOP) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(errno) => return Err(failure("stop the processes", errno)),
+        }
+        for _ in 0..10_000 {
+            if processes().iter().all(|process| !process.runs()) {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        let _ = self.continue_all();
+        Err(Failure { step: "stop the processes".into(), errno: Errno::TIMEDOUT.raw_os_error() })
+    }
+
+    pub(super) fn continue_all(&self) -> Result<(), Failure> {
+        match sys::kill(-1, libc::SIGCONT) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(failure("continue the processes", errno)),
+        }
+    }
+
+    /// Kills every process of a command without the help of a cgroup: everybody if the command is alone, else its
+    /// session and the descendants that can still be traced to it.
+    fn kill_group(&self, pid: i32) {
+        let alone = self.runtime.is_none() && self.running.iter().all(|command| command.pid == pid);
+        if alone {
+            let _ = sys::kill(-1, libc::SIGKILL);
+            return;
+        }
+        for _ in 0..KILL_PASSES {
+            let doomed = members(pid, &processes());
+            if doomed.is_empty() {
+                return;
+            }
+            // Those that are gone by now are none the worse for it.
+            for signal in [libc::SIGSTOP, libc::SIGKILL] {
+                for &member in &doomed {
+                    let _ = sys::kill(member, signal);
+                }
+            }
+        }
+    }
+}
+
+/// A process of the sandbox, from `/proc/PID/stat`.
+struct Process {
+    pid: i32,
+    state: u8,
+    parent: i32,
+    session: i32,
+}
+
+impl Process {
+    fn runs(&self) -> bool {
+        self.pid != 1 && !matches!(self.state, b'T' | b't' | b'Z' | b'X')
+    }
+}
+
+fn processes() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+            // The name may hold anything, so fields are counted from its last parenthesis.
+            let after_name = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
+            let mut fields = std::str::from_utf8(after_name).ok()?.split_whitespace();
+            let state = *fields.next()?.as_bytes().first()?;
+            let parent = fields.next()?.parse().ok()?;
+            let session = fields.nth(1)?.parse().ok()?;
+            Some(Process { pid, state, parent, session })
+        })
+        .collect()
+}
+
+/// The living processes in the session of `leader`, with their descendants.
+fn members(leader: i32, processes: &[Process]) -> Vec<i32> {
+    let living = |process: &&Process| process.pid != 1 && !matches!(process.state, b'Z' | b'X');
+    let mut members: Vec<i32> = processes
+        .iter()
+        .filter(living)
+        .filter(|process| process.pid == leader || process.session == leader)
+        .map(|process| process.pid)
+        .collect();
+    loop {
+        let before = members.len();
+        for process in processes.iter().filter(living) {
+            if members.contains(&process.parent) && !members.contains(&process.pid) {
+                members.push(process.pid);
+            }
+        }
+        if members.len() == before {
+            return members;
+        }
+    }
+}
+
+fn open_null() -> Result<OwnedFd, Failure> {
+    rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failure("open /dev/null", errno))
+}
+
+/// Enters the working directory, and makes sure that it lies in the sandbox's root.
+fn change_dir(cwd: &[u8]) -> Result<(), Failure> {
+    let path = CString::new(cwd).map_err(|_| failure("enter the working directory", Errno::INVAL))?;
+    rustix::process::chdir(&*path).map_err(|errno| failure("enter the working directory", errno))?;
+    let actual =
+        rustix::process::getcwd(Vec::new()).map_err(|errno| failure("enter the working directory", errno))?;
+    if !actual.to_bytes().starts_with(b"/") {
+        return Err(failure("enter the working directory", Errno::XDEV));
+    }
+    Ok(())
+}
+
+/// Executes the program, looked up in `PATH` if its name has no slash.
+fn execute(args: &[CString], env: &[CString]) -> Failure {
+    let Some(program) = args.first() else { return failure("execute the program", Errno::INVAL) };
+    let step = || format!("execute {}", program.to_string_lossy());
+    if program.to_bytes().contains(&b'/') {
+        return failure(&step(), sys::execve(program, args, env));
+    }
+    let path = env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+    let mut result = Errno::NOENT;
+    for dir in path.split(|&byte| byte == b':').filter(|dir| !dir.is_empty()) {
+        let candidate = [dir, b"/", program.to_bytes()].concat();
+        let Ok(candidate) = CString::new(candidate) else { continue };
+        match sys::execve(&candidate, args, env) {
+            Errno::NOENT | Errno::NOTDIR => {}
+            // As a shell does: go on looking, but remember that something was there.
+            Errno::ACCESS => result = Errno::ACCESS,
+            errno => return failure(&step(), errno),
+        }
+    }
+    failure(&step(), result)
+}
+
+fn c_strings(strings: &[Vec<u8>]) -> Result<Vec<CString>, Failure> {
+    strings
+        .iter()
+        .map(|bytes| CString::new(bytes.as_slice()).map_err(|_| failure("read the arguments", Errno::INVAL)))
+        .collect()
+}

@@ -1,0 +1,125 @@
+//! Taking rights away, in the order in which it can be done.
+
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use sandboxset_keeper::{Failure, LayerReport, LayerStatus, Limits};
+
+use super::{failure, layer};
+use crate::sys;
+
+/// Core dumps of at most this many bytes: with a pipe as core handler the kernel skips the handler only for 1,
+/// not for 0.
+const CORE_LIMIT: u64 = 1;
+
+/// What must happen before the root file system is built: the cgroup namespace, and the promise to die with the
+/// keeper. The user is still the keeper's, who may read the sources of mounts.
+pub(super) fn enter(setup: &OwnedFd) -> Result<(), Failure> {
+    // Best effort: in the sandbox's favour only, and refused where the file is not ours.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    sys::unshare_cgroup_namespace().map_err(|errno| failure("make the cgroup namespace", errno))?;
+    die_with_keeper(setup)
+}
+
+/// Becomes the sandbox's own user, who has no rights on the host's files. The capabilities over our own namespaces
+/// stay, because the kernel drops them only when a user 0 exists in the namespace.
+pub(super) fn become_inner_user() -> Result<(), Failure> {
+    let id = sandboxset_keeper::INNER_ID;
+    let gid = rustix::process::Gid::from_raw(id);
+    let uid = rustix::process::Uid::from_raw(id);
+    rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(|errno| failure("set the group id", errno))?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(|errno| failure("set the user id", errno))
+}
+
+/// What must happen after the root file system is built, for good.
+pub(super) fn drop_privileges(
+    limits: &Limits,
+    memory_cgroup: bool,
+    report: &mut Vec<LayerReport>,
+) -> Result<(), Failure> {
+    // Changing the user cleared the death signal. The keeper's death would be noticed by the host's socket too,
+    // but only by an init that still reads it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
+    set_rlimits(limits, memory_cgroup)?;
+    drop_capabilities()?;
+    report.push(layer("capabilities", LayerStatus::Active, "none in any set"));
+    rustix::thread::set_no_new_privs(true).map_err(|errno| failure("set no_new_privs", errno))?;
+    report.push(layer("no_new_privs", LayerStatus::Active, "set"));
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| failure("make the init undumpable", errno))?;
+    report.push(layer("seccomp", LayerStatus::Active, "allow-list on every command"));
+    Ok(())
+}
+
+/// Arms the death signal, then checks that the keeper did not die before it was armed.
+fn die_with_keeper(setup: &OwnedFd) -> Result<(), Failure> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
+    let mut fds = [PollFd::new(setup, PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut fds, Some(&now)) {
+        Ok(0) => Ok(()),
+        _ => Err(Failure { step: "find the keeper alive".into(), errno: 0 }),
+    }
+}
+
+fn set_rlimits(limits: &Limits, memory_cgroup: bool) -> Result<(), Failure> {
+    let mut table = vec![
+        (Resource::Core, CORE_LIMIT),
+        (Resource::Nofile, limits.open_files),
+        // The kernel counts per user and user namespace, so this is the sandbox's own number.
+        (Resource::Nproc, u64::from(limits.pids)),
+        (Resource::Memlock, 64 << 10),
+        (Resource::Msgqueue, 819_200),
+        (Resource::Sigpending, 4096),
+        (Resource::Rtprio, 0),
+        (Resource::Nice, 0),
+    ];
+    if let Some(bytes) = limits.file_bytes {
+        table.push((Resource::Fsize, bytes));
+    }
+    if !memory_cgroup {
+        table.push((Resource::As, limits.memory_bytes));
+    }
+    for (resource, wanted) in table {
+        // A hard limit can be lowered but not raised, so the tighter of ours and the inherited one holds.
+        let inherited = rustix::process::getrlimit(resource).maximum;
+        let value = Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
+        rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
+            .map_err(|errno| failure(&format!("set {resource:?}"), errno))?;
+    }
+    Ok(())
+}
+
+fn drop_capabilities() -> Result<(), Failure> {
+    let refused = |errno| failure("drop capabilities", errno);
+    for number in 0..64 {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(errno) => return Err(refused(errno)),
+        }
+    }
+    rustix::thread::clear_ambient_capability_set().map_err(refused)?;
+    let none = CapabilitySet::empty();
+    let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    rustix::thread::set_capabilities(None, sets).map_err(refused)
+}
+
+/// Limits that one command has beneath those of its sandbox; called in the command's own process.
+pub(super) fn tighten(memory_bytes: Option<u64>, cpu_seconds: Option<u64>) -> Result<(), Failure> {
+    for (resource, wanted) in [(Resource::As, memory_bytes), (Resource::Cpu, cpu_seconds)] {
+        let Some(wanted) = wanted else { continue };
+        let inherited = rustix::process::getrlimit(resource).maximum;
+        let value = Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
+        rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
+            .map_err(|errno| failure(&format!("set {resource:?}"), errno))?;
+    }
+    sys::reset_signals();
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! Pid 1 of a sandbox: a fork of the keeper that sets the sandbox up, then starts commands and reaps.
+//!
+//! It trusts the host's messages, because they come over a socket that no command ever holds. It never trusts what
+//! runs beside it: it is undumpable, has no capabilities, and follows no link into `/proc`.
+
+mod command;
+mod confine;
+mod files;
+mod root;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use sandboxset_keeper::{
+    Create, Failure, FrameError, FromInit, LayerReport, LayerStatus, READY_LINE, ToCommand, ToInit,
+};
+
+use self::command::Commands;
+use crate::seccomp::Filters;
+use crate::sys;
+
+/// The namespaces that an init is cloned into. The cgroup namespace is made later, from inside the cgroups.
+pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWUSER
+    | libc::CLONE_NEWNS
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWNET) as u64;
+
+/// The exit code of an init whose runtime ended.
+pub(crate) const EXIT_RUNTIME_ENDED: i32 = 70;
+/// The exit code of an init that could not be set up; the failure was sent.
+const EXIT_SETUP_FAILED: i32 = 71;
+
+/// What an init tells its keeper once.
+pub(crate) type SetupResult = Result<Vec<LayerReport>, Failure>;
+
+struct Init<'a> {
+    host: OwnedFd,
+    /// The keeper's socket, until the sandbox is ready.
+    setup: Option<OwnedFd>,
+    report: Vec<LayerReport>,
+    /// Where the runtime says that it is ready, until it did.
+    ready: Option<OwnedFd>,
+    ready_text: Vec<u8>,
+    children: OwnedFd,
+    commands: Commands<'a>,
+}
+
+/// The life of an init. Called in the fresh clone; never returns.
+pub(crate) fn main(
+    setup: OwnedFd,
+    host: OwnedFd,
+    create: &Create,
+    filters: &Filters,
+    memory_cgroup: bool,
+) -> ! {
+    let code = match live(setup, host, create, filters, memory_cgroup) {
+        Ok(code) => code,
+        Err(()) => EXIT_SETUP_FAILED,
+    };
+    sys::exit(code)
+}
+
+fn live(
+    setup: OwnedFd,
+    host: OwnedFd,
+    create: &Create,
+    filters: &Filters,
+    memory_cgroup: bool,
+) -> Result<i32, ()> {
+    let (setup, host) = keep_only(setup, host).map_err(drop)?;
+    // Nothing that could not be undone happens before the keeper has put us where we belong.
+    sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
+    let mut init = match Init::set_up(&setup, host, create, filters, memory_cgroup) {
+        Ok(init) => init,
+        Err(failure) => {
+            let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(failure), &[]);
+            return Err(());
+        }
+    };
+    if init.ready.is_none() {
+        init.announce(setup);
+    } else {
+        init.setup = Some(setup);
+    }
+    Ok(init.serve())
+}
+
+/// Closes everything that the keeper had open except the two sockets, which get low numbers.
+fn keep_only(setup: OwnedFd, host: OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno> {
+    const FIRST: i32 = 3;
+    let above = (sys::dup_above(&setup, FIRST + 2)?, sys::dup_above(&host, FIRST + 2)?);
+    sys::dup_to(&above.0, FIRST)?;
+    sys::dup_to(&above.1, FIRST + 1)?;
+    // All of these are closed by number, together with what only the keeper knows of.
+    std::mem::forget((setup, host, above));
+    sys::close_from(FIRST + 2)?;
+    let sockets = (sys::inherit(FIRST), sys::inherit(FIRST + 1));
+    rustix::io::fcntl_setfd(&sockets.0, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::fcntl_setfd(&sockets.1, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(sockets)
+}
+
+impl<'a> Init<'a> {
+    fn set_up(
+        setup: &OwnedFd,
+        host: OwnedFd,
+        create: &Create,
+        filters: &'a Filters,
+        memory_cgroup: bool,
+    ) -> Result<Self, Failure> {
+        let mut report = namespaces_report();
+        confine::enter(setup)?;
+        root::build(create, &mut report)?;
+        confine::drop_privileges(&create.limits, memory_cgroup, &mut report)?;
+        let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;
+        rustix::io::ioctl_fionbio(&host, true)
+            .map_err(|errno| failure("prepare the host's socket", errno))?;
+        let mut commands = Commands::new(filters);
+        let ready = match &create.runtime {
+            Some(runtime) => Some(commands.start_runtime(runtime)?),
+            None => None,
+        };
+        Ok(Init { host, setup: None, report, ready, ready_text: Vec::new(), children, commands })
+    }
+
+    /// Tells the keeper that the sandbox is ready, and forgets the keeper.
+    fn announce(&mut self, setup: OwnedFd) {
+        let report = std::mem::take(&mut self.report);
+        let _ = sandboxset_keeper::send(&setup, &SetupResult::Ok(report), &[]);
+    }
+
+    /// Serves until the host closes its socket or the runtime ends; answers the exit code.
+    fn serve(&mut self) -> i32 {
+        loop {
+            let (spoken, host, children, ready) = {
+                let mut fds =
+                    vec![PollFd::new(&self.host, PollFlags::IN), PollFd::new(&self.children, PollFlags::IN)];
+                let has_ready =
+                    self.ready.as_ref().map(|ready| fds.push(PollFd::new(ready, PollFlags::IN))).is_some();
+                let first = fds.len();
+                fds.extend(self.commands.sockets().map(|socket| PollFd::new(socket, PollFlags::IN)));
+                match rustix::event::poll(&mut fds, None) {
+                    Ok(_) => {}
+                    Err(Errno::INTR) => continue,
+                    Err(_) => return EXIT_SETUP_FAILED,
+                }
+                let spoken: Vec<usize> =
+                    (first..fds.len()).filter(|&i| !fds[i].revents().is_empty()).map(|i| i - first).collect();
+                let is_ready = |index: usize| !fds[index].revents().is_empty();
+                (spoken, is_ready(0), is_ready(1), has_ready && is_ready(2))
+            };
+            // From the last to the first, because ending a command removes it from the list.
+            for index in spoken.into_iter().rev() {
+                self.command_message(index);
+            }
+            if ready && !self.read_ready() {
+                return EXIT_RUNTIME_ENDED;
+            }
+            if children && !self.reap() {
+                return EXIT_RUNTIME_ENDED;
+            }
+            if host && !self.host_spoke() {
+                return 0;
+            }
+        }
+    }
+
+    /// Reads what the runtime says; false if it ended its line without being ready.
+    fn read_ready(&mut self) -> bool {
+        let Some(ready) = &self.ready else { return true };
+        let mut buffer = [0; 64];
+        let count = rustix::io::read(ready, &mut buffer).unwrap_or(0);
+        self.ready_text.extend_from_slice(&buffer[..count]);
+        if self.ready_text.starts_with(READY_LINE) {
+            self.ready = None;
+            if let Some(setup) = self.setup.take() {
+                self.announce(setup);
+            }
+            return true;
+        }
+        let hopeful = count > 0 && READY_LINE.starts_with(&self.ready_text);
+        if !hopeful && let Some(setup) = self.setup.take() {
+            let step = "start the runtime: it did not say READY".to_owned();
+            let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(Failure { step, errno: 0 }), &[]);
+        }
+        hopeful
+    }
+
+    /// Reaps every ended child; false if the runtime was one.
+    fn reap(&mut self) -> bool {
+        let mut buffer = [0; 512];
+        while rustix::io::read(&self.children, &mut buffer).is_ok() {}
+        while let Some(ended) = sys::reap() {
+            if self.commands.is_runtime(ended.pid) {
+                if let Some(setup) = self.setup.take() {
+                    let step = match ended.exit_code {
+                        Some(code) => format!("start the runtime: it exited with code {code}"),
+                        None => format!("start the runtime: signal {} ended it", ended.signal.unwrap_or(0)),
+                    };
+                    let _ =
+                        sandboxset_keeper::send(&setup, &SetupResult::Err(Failure { step, errno: 0 }), &[]);
+                }
+                return false;
+            }
+            self.commands.ended(&ended);
+        }
+        true
+    }
+
+    fn command_message(&mut self, index: usize) {
+        let Some(socket) = self.commands.sockets().nth(index) else { return };
+        match sandboxset_keeper::receive::<ToCommand>(socket) {
+            Ok((message, _)) => self.commands.control(index, &message),
+            Err(FrameError::WouldBlock) => {}
+            // The holder abandoned the command.
+            Err(_) => self.commands.abandon(index),
+        }
+    }
+
+    /// Serves every waiting request; false if the host is gone.
+    fn host_spoke(&mut self) -> bool {
+        loop {
+            match sandboxset_keeper::receive::<ToInit>(&self.host) {
+                Ok((request, fds)) => self.request(request, fds),
+                Err(FrameError::WouldBlock) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn request(&mut self, request: ToInit, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        let Some(reply) = fds.next() else { return };
+        let result = match request {
+            ToInit::Exec(exec) => return self.commands.start(*exec, reply, fds),
+            ToInit::Connect => files::connect().map(Some),
+            ToInit::Open { path, directory } => files::open(&path, directory).map(Some),
+            ToInit::Write { path, mode } => {
+                let Some(contents) = fds.next() else { return };
+                return files::in_child(reply, || files::write(&path, mode, &contents));
+            }
+            ToInit::Remove { path } => return files::in_child(reply, || files::remove(&path)),
+            ToInit::Stop => self.commands.stop_all().map(|()| None),
+            ToInit::Continue => self.commands.continue_all().map(|()| None),
+        };
+        let _ = match result {
+            Ok(Some(fd)) => sandboxset_keeper::send(&reply, &FromInit::Opened, &[fd.as_fd()]),
+            Ok(None) => sandboxset_keeper::send(&reply, &FromInit::Done, &[]),
+            Err(failure) => sandboxset_keeper::send(&reply, &FromInit::Failed(failure), &[]),
+        };
+    }
+}
+
+fn namespaces_report() -> Vec<LayerReport> {
+    ["user", "mount", "pid", "ipc", "uts", "cgroup", "net"]
+        .map(|name| layer(&format!("namespace.{name}"), LayerStatus::Active, "own"))
+        .into()
+}
+
+fn layer(name: &str, status: LayerStatus, detail: &str) -> LayerReport {
+    LayerReport { name: name.to_owned(), status, detail: detail.to_owned() }
+}
+
+fn failure(step: &str, errno: Errno) -> Failure {
+    Failure { step: step.to_owned(), errno: errno.raw_os_error() }
+}

@@ -1,0 +1,282 @@
+//! The keeper's event loop.
+//!
+//! It never blocks on the host or on a sandbox: it sends without waiting, and every hand-shake with an init has a
+//! deadline. When the host is gone it removes everything and returns.
+
+mod cgroup;
+mod sandbox;
+mod sweep;
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use self::cgroup::Cgroups;
+use self::sandbox::{Sandbox, Stage};
+use crate::seccomp::Filters;
+use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
+
+/// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for
+/// ever; the next keeper of this user sweeps what remains.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+struct Keeper {
+    host: OwnedFd,
+    /// Answers that the host has not had room for yet.
+    outbox: VecDeque<(FromKeeper, Vec<OwnedFd>)>,
+    cgroups: Cgroups,
+    filters: Filters,
+    uids: sandbox::HostIds,
+    sandboxes: HashMap<u64, Sandbox>,
+    swept_scratch_bases: Vec<Vec<u8>>,
+}
+
+/// Serves one host until it is gone.
+pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
+    let (hello, mut fds) = sandboxset_keeper::receive::<ToKeeper>(&host)?;
+    let ToKeeper::Hello(hello) = hello else { return Err(FrameError::Malformed("hello expected")) };
+    let host_pidfd = fds.pop().ok_or(FrameError::Malformed("pidfd expected"))?;
+    rustix::io::ioctl_fionbio(&host, true)?;
+    let mut keeper = Keeper::new(host, hello)?;
+    keeper.cgroups.sweep();
+    let result = keeper.serve(host_pidfd.as_fd());
+    keeper.farewell();
+    result
+}
+
+impl Keeper {
+    fn new(host: OwnedFd, hello: Hello) -> Result<Self, FrameError> {
+        let filters =
+            Filters::compile().map_err(|_| FrameError::Malformed("system call filter does not compile"))?;
+        let (cgroups, cgroup_faults) = Cgroups::open(&hello.cgroups, &hello.owner);
+        let mut keeper = Keeper {
+            host,
+            outbox: VecDeque::new(),
+            cgroups,
+            filters,
+            uids: sandbox::HostIds::new(),
+            sandboxes: HashMap::new(),
+            swept_scratch_bases: Vec::new(),
+        };
+        keeper.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
+        if hello.version != VERSION {
+            return Err(FrameError::Malformed("version"));
+        }
+        Ok(keeper)
+    }
+
+    fn serve(&mut self, host_pidfd: BorrowedFd<'_>) -> Result<(), FrameError> {
+        loop {
+            let ready = self.wait(host_pidfd)?;
+            if ready.host_gone {
+                return Ok(());
+            }
+            self.flush()?;
+            for id in ready.inits {
+                self.init_spoke(id)?;
+            }
+            for id in ready.ended {
+                self.init_ended(id)?;
+            }
+            self.expire()?;
+            if ready.host_spoke && !self.host_spoke()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Blocks until something happens and says what.
+    fn wait(&self, host_pidfd: BorrowedFd<'_>) -> Result<Ready, FrameError> {
+        let mut host_events = PollFlags::IN;
+        if !self.outbox.is_empty() {
+            host_events |= PollFlags::OUT;
+        }
+        let mut fds =
+            vec![PollFd::new(&self.host, host_events), PollFd::from_borrowed_fd(host_pidfd, PollFlags::IN)];
+        let mut sources = Vec::new();
+        for (&id, sandbox) in &self.sandboxes {
+            if let Some(socket) = sandbox.setup_socket() {
+                sources.push((id, true));
+                fds.push(PollFd::new(socket, PollFlags::IN));
+            }
+            if sandbox.stage != Stage::Dead {
+                sources.push((id, false));
+                fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
+            }
+        }
+        let deadline = self.sandboxes.values().filter_map(Sandbox::deadline).min();
+        let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        loop {
+            match rustix::event::poll(&mut fds, timeout.as_ref()) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        let mut ready = Ready {
+            host_gone: !fds[1].revents().is_empty(),
+            host_spoke: !fds[0].revents().is_empty(),
+            ..Ready::default()
+        };
+        for ((id, is_setup), fd) in sources.into_iter().zip(&fds[2..]) {
+            if fd.revents().is_empty() {
+                continue;
+            }
+            if is_setup { ready.inits.push(id) } else { ready.ended.push(id) }
+        }
+        Ok(ready)
+    }
+
+    /// Serves every waiting message; false if the host closed its end.
+    fn host_spoke(&mut self) -> Result<bool, FrameError> {
+        loop {
+            match sandboxset_keeper::receive::<ToKeeper>(&self.host) {
+                Ok((ToKeeper::Create(create), _)) => self.create(*create)?,
+                Ok((ToKeeper::Remove { id }, _)) => self.remove(id)?,
+                Ok((ToKeeper::Hello(_), _)) => return Err(FrameError::Malformed("second hello")),
+                Err(FrameError::WouldBlock) => return Ok(true),
+                Err(FrameError::Closed) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn create(&mut self, create: Create) -> Result<(), FrameError> {
+        let id = create.id;
+        if self.sandboxes.contains_key(&id) {
+            return self.fail(id, Failure { step: "use an id twice".into(), errno: 0 });
+        }
+        if let Some(scratch) = &create.disk_scratch {
+            sweep::scratch_siblings(scratch, &mut self.swept_scratch_bases);
+        }
+        match Sandbox::start(create, &self.cgroups, &self.filters, &mut self.uids) {
+            Ok(sandbox) => {
+                self.sandboxes.insert(id, sandbox);
+                Ok(())
+            }
+            Err(failure) => self.fail(id, failure),
+        }
+    }
+
+    /// An init sent the result of its set-up, or closed without one.
+    fn init_spoke(&mut self, id: u64) -> Result<(), FrameError> {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
+        match sandbox.finish_setup() {
+            Ok((cgroups, report, fds)) => self.answer(FromKeeper::Created { id, cgroups, report }, fds),
+            Err(failure) => self.abandon(id, failure),
+        }
+    }
+
+    fn init_ended(&mut self, id: u64) -> Result<(), FrameError> {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
+        let starting = sandbox.stage == Stage::Starting;
+        let cause = sandbox.reap();
+        if starting {
+            return self
+                .abandon(id, Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 });
+        }
+        self.answer(FromKeeper::Died { id, cause }, Vec::new())
+    }
+
+    /// Fails creates whose deadline passed.
+    fn expire(&mut self) -> Result<(), FrameError> {
+        let now = Instant::now();
+        let late: Vec<u64> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, sandbox)| sandbox.deadline().is_some_and(|deadline| deadline <= now))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in late {
+            let failure =
+                Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() };
+            self.abandon(id, failure)?;
+        }
+        Ok(())
+    }
+
+    /// A create failed half-way: removes what is there, then says so. What cannot be removed stays listed, and
+    /// goes with the farewell or when the host asks.
+    fn abandon(&mut self, id: u64, failure: Failure) -> Result<(), FrameError> {
+        self.discard(id);
+        self.fail(id, failure)
+    }
+
+    fn fail(&mut self, id: u64, failure: Failure) -> Result<(), FrameError> {
+        self.answer(FromKeeper::CreateFailed { id, failure }, Vec::new())
+    }
+
+    fn remove(&mut self, id: u64) -> Result<(), FrameError> {
+        let leftovers = self.discard(id);
+        self.answer(FromKeeper::Removed { id, leftovers }, Vec::new())
+    }
+
+    fn discard(&mut self, id: u64) -> Option<String> {
+        let sandbox = self.sandboxes.get_mut(&id)?;
+        match sandbox.discard() {
+            Ok(()) => {
+                if let Some(sandbox) = self.sandboxes.remove(&id) {
+                    self.uids.release(sandbox.host_id);
+                }
+                None
+            }
+            Err(leftovers) => Some(leftovers),
+        }
+    }
+
+    fn answer(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        self.outbox.push_back((message, fds));
+        self.flush()
+    }
+
+    /// Sends what there is room for.
+    fn flush(&mut self) -> Result<(), FrameError> {
+        while let Some((message, fds)) = self.outbox.front() {
+            let borrowed: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+            match sandboxset_keeper::send(&self.host, message, &borrowed) {
+                Ok(()) => {
+                    self.outbox.pop_front();
+                }
+                Err(FrameError::WouldBlock) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The host is gone. Kills first and everywhere, then removes.
+    fn farewell(&mut self) {
+        let deadline = Instant::now() + FAREWELL;
+        for sandbox in self.sandboxes.values() {
+            sandbox.kill();
+        }
+        let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
+        for id in ids {
+            while self.discard(id).is_some() && Instant::now() < deadline {}
+        }
+        self.cgroups.remove_owner();
+    }
+}
+
+#[derive(Default)]
+struct Ready {
+    host_gone: bool,
+    host_spoke: bool,
+    inits: Vec<u64>,
+    ended: Vec<u64>,
+}
+
+/// A connected pair of message sockets.
+fn message_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Rounded up to the next millisecond, so that a deadline has passed when the wait for it ends.
+    let duration = duration + Duration::from_millis(1);
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) }
+}

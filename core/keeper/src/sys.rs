@@ -1,0 +1,260 @@
+//! The system calls that no safe crate offers. All unsafe code of the keeper is here.
+
+use std::ffi::{CStr, CString, c_int, c_long};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+/// The crate's constant is too narrow for its value.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of a fork the caller is on.
+pub(crate) enum Forked {
+    /// The new process.
+    Child,
+    /// The caller, with the new process's id and pidfd.
+    Parent(Pid, OwnedFd),
+}
+
+/// How a child ended.
+pub(crate) struct Ended {
+    /// The child.
+    pub(crate) pid: i32,
+    /// The exit code, if it exited.
+    pub(crate) exit_code: Option<i32>,
+    /// The signal, if one ended it.
+    pub(crate) signal: Option<i32>,
+    /// CPU time of it and of its waited-for children, in microseconds.
+    pub(crate) cpu_us: u64,
+    /// The largest resident size among them, in bytes.
+    pub(crate) peak_memory_bytes: u64,
+}
+
+/// Clones this process with the given namespace flags, straight into a cgroup if one is given.
+///
+/// Sound because the keeper and the inits have one thread: the child has a full copy of a consistent process.
+pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked, Errno> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain old data, for which all zeroes is valid and means "default" throughout.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = &raw mut pidfd as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the call acts as fork does; args and pidfd live across it, and the process has one
+    // thread, so that no lock can be held by a thread which the child lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        0 => Ok(Forked::Child),
+        pid if pid > 0 => {
+            let pid = Pid::from_raw(pid as i32).ok_or(Errno::CHILD)?;
+            // SAFETY: on success the kernel stored a new descriptor, which nothing else owns.
+            Ok(Forked::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        }
+        _ => Err(last_errno()),
+    }
+}
+
+/// Replaces this process. Returns only on failure.
+pub(crate) fn execve(program: &CStr, args: &[CString], env: &[CString]) -> Errno {
+    let args = null_terminated(args);
+    let env = null_terminated(env);
+    // SAFETY: program is NUL-terminated, and both arrays end with NULL and point to strings that outlive the call.
+    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+    last_errno()
+}
+
+/// Ends this process without running destructors, which belong to the process that this one is a copy of.
+pub(crate) fn exit(code: c_int) -> ! {
+    // SAFETY: _exit takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Blocks every signal that can be blocked.
+pub(crate) fn block_all_signals() {
+    // SAFETY: the set is initialised by sigfillset before it is used.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+    }
+}
+
+/// Gives every signal its default disposition and unblocks all.
+pub(crate) fn reset_signals() {
+    // What the kernel calls a sigaction, handler first; all zeroes is the default disposition without flags.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // By system call, because the C library refuses the two signals that it uses itself and that a host may
+        // have left ignored. The kernel refuses the two that nobody can change, which is fine.
+        // SAFETY: the structure is as large as the kernel's largest, and the old one is not asked for.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+    // SAFETY: the set is initialised before it is used.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
+    }
+}
+
+/// A descriptor that is readable when a child ended.
+pub(crate) fn child_signalfd() -> Result<OwnedFd, Errno> {
+    // SAFETY: the set is initialised before it is used; a returned descriptor is new and owned by nobody else.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        owned(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))
+    }
+}
+
+/// Reaps one ended child, if there is one.
+pub(crate) fn reap() -> Option<Ended> {
+    let mut status: c_int = 0;
+    // SAFETY: rusage is plain old data, and both pointers are valid for the call.
+    let (pid, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+    };
+    if pid <= 0 {
+        return None;
+    }
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    Some(Ended {
+        pid,
+        exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
+        peak_memory_bytes: usage.ru_maxrss as u64 * 1024,
+    })
+}
+
+/// `kill(2)` with all its meanings of a pid: a process, minus a process group, or -1 for everybody.
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: kill takes any numbers.
+    check(unsafe { libc::kill(pid, signal) })
+}
+
+/// Sets attributes of a mount and of all mounts below it.
+pub(crate) fn mount_setattr(mount: impl AsFd, set: u64) -> Result<(), Errno> {
+    change_mount(mount.as_fd(), set, libc::AT_RECURSIVE)
+}
+
+/// Sets attributes of one mount only.
+pub(crate) fn mount_setattr_one(mount: impl AsFd, set: u64) -> Result<(), Errno> {
+    change_mount(mount.as_fd(), set, 0)
+}
+
+fn change_mount(mount: BorrowedFd<'_>, set: u64, flags: c_int) -> Result<(), Errno> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a NUL-terminated empty string and attr is valid for the size given.
+    let result: c_long = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    check(result as c_int)
+}
+
+/// Makes `to` a copy of `from` that survives exec.
+pub(crate) fn dup_to(from: impl AsFd, to: RawFd) -> Result<(), Errno> {
+    let from = from.as_fd().as_raw_fd();
+    if from == to {
+        // dup2 onto itself would leave the close-on-exec flag on.
+        // SAFETY: the descriptor is open, and F_SETFD takes an integer.
+        return check(unsafe { libc::fcntl(from, libc::F_SETFD, 0) });
+    }
+    // SAFETY: from is open; what `to` was before is closed, which callers intend.
+    check(unsafe { libc::dup2(from, to) })
+}
+
+/// Moves a descriptor to a number at or above `least`, so that low numbers can be given out.
+pub(crate) fn dup_above(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the descriptor is open; the result is new and owned by nobody else.
+    unsafe { owned(libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, least)) }
+}
+
+/// Closes every descriptor from `first` on. The caller must not use a descriptor in that range afterwards; in
+/// a process about to exec or a fresh copy of the keeper nobody does.
+pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: closing descriptors is memory-safe; owners of them in this copied process never run again.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, 0u32) };
+    check(result as c_int)
+}
+
+/// Marks every descriptor from `first` on as close-on-exec.
+pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: with this flag nothing is closed now.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    check(result as c_int)
+}
+
+/// Takes ownership of a descriptor that this process was started with.
+pub(crate) fn inherit(fd: RawFd) -> OwnedFd {
+    // SAFETY: called once per descriptor, by the process that it was prepared for.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Leaves the cgroup namespace for a new one, rooted at the cgroups this process is in.
+pub(crate) fn unshare_cgroup_namespace() -> Result<(), Errno> {
+    // SAFETY: the process has one thread, so no other code relies on what stops being shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+}
+
+/// Switches a network interface on.
+pub(crate) fn set_interface_up(name: &CStr) -> Result<(), Errno> {
+    // SAFETY: ifreq is plain old data that is zeroed first; the name fits, being checked against the field's size;
+    // the descriptor is new and closed by OwnedFd.
+    unsafe {
+        let socket = owned(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (slot, byte) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+            *slot = *byte as libc::c_char;
+        }
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request))?;
+        request.ifr_ifru.ifru_flags |= libc::IFF_UP as i16;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request))
+    }
+}
+
+fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+fn check(result: c_int) -> Result<(), Errno> {
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// Takes ownership of a returned descriptor.
+///
+/// # Safety
+/// `fd` is negative or a descriptor that nobody else owns.
+unsafe fn owned(fd: c_int) -> Result<OwnedFd, Errno> {
+    check(fd)?;
+    // SAFETY: not negative, and by contract owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn last_errno() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}

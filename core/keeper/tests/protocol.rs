@@ -1,0 +1,175 @@
+//! The keeper as its host sees it, with real sandboxes, over the bare protocol.
+#![cfg(feature = "binary")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use sandboxset_keeper::*;
+
+struct Host {
+    socket: OwnedFd,
+    keeper: Child,
+}
+
+impl Host {
+    fn start(cgroups: CgroupPlan) -> Self {
+        let (socket, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let keeper = Command::new("sh")
+            .args(["-c", "exec \"$0\" 3<&0 </dev/null", env!("CARGO_BIN_EXE_sandboxset-keeper")])
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .unwrap();
+        let pidfd =
+            pidfd_open(Pid::from_raw(std::process::id() as i32).unwrap(), PidfdFlags::empty()).unwrap();
+        let owner = format!("{}-{}", Owner::current().unwrap(), keeper.id());
+        let hello = ToKeeper::Hello(Hello { version: VERSION, owner, cgroups });
+        send(&socket, &hello, &[pidfd.as_fd()]).unwrap();
+        let (answer, _) = receive::<FromKeeper>(&socket).unwrap();
+        assert!(
+            matches!(&answer, FromKeeper::Hello { version: VERSION, cgroup_faults } if cgroup_faults.is_empty()),
+            "{answer:?}"
+        );
+        Host { socket, keeper }
+    }
+
+    fn create(&self, create: Create) -> Result<(OwnedFd, OwnedFd, Vec<LayerReport>), Failure> {
+        let id = create.id;
+        send(&self.socket, &ToKeeper::Create(Box::new(create)), &[]).unwrap();
+        match receive::<FromKeeper>(&self.socket).unwrap() {
+            (FromKeeper::Created { id: created, report, .. }, mut fds) => {
+                assert_eq!(created, id);
+                Ok((fds.remove(0), fds.remove(0), report))
+            }
+            (FromKeeper::CreateFailed { failure, .. }, _) => Err(failure),
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    /// Ends the keeper by closing the socket, as the end of a host does.
+    fn end(mut self) {
+        drop(self.socket);
+        assert!(self.keeper.wait().unwrap().success());
+    }
+}
+
+fn plain(id: u64) -> Create {
+    Create {
+        id,
+        root: Root::Host,
+        code_dir: None,
+        binds: Vec::new(),
+        limits: Limits {
+            memory_bytes: 256 << 20,
+            pids: 64,
+            cpu_quota_us: None,
+            scratch_bytes: 64 << 20,
+            scratch_inodes: 4096,
+            open_files: 1024,
+            file_bytes: None,
+        },
+        disk_scratch: None,
+        runtime: None,
+        deadline_ms: 30_000,
+    }
+}
+
+/// Runs a command to its end; answers its end, standard output and standard error.
+fn run(init: &OwnedFd, args: &[&str]) -> (FromInit, String, String) {
+    let (reply, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (mut out, out_end) = std::io::pipe().unwrap();
+    let (mut err, err_end) = std::io::pipe().unwrap();
+    let exec = Exec {
+        args: args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+        env: vec![b"PATH=/usr/bin:/bin".to_vec()],
+        cwd: b"/scratch".to_vec(),
+        stdin: false,
+        cgroup: false,
+        memory_bytes: None,
+        cpu_seconds: None,
+    };
+    send(init, &ToInit::Exec(Box::new(exec)), &[theirs.as_fd(), out_end.as_fd(), err_end.as_fd()]).unwrap();
+    drop((theirs, out_end, err_end));
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    out.read_to_string(&mut stdout).unwrap();
+    err.read_to_string(&mut stderr).unwrap();
+    let mut message = receive_untrusted::<FromInit>(&reply, 0).unwrap().0;
+    if message == FromInit::Started {
+        message = receive_untrusted::<FromInit>(&reply, 0).unwrap().0;
+    }
+    (message, stdout, stderr)
+}
+
+#[test]
+fn commands_run_confined_and_everything_ends_with_the_host() {
+    let host = Host::start(CgroupPlan::default());
+    let (pidfd, init, report) = host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert!(report.iter().any(|layer| layer.name == "seccomp"));
+
+    let (end, out, err) = run(
+        &init,
+        &["sh", "-c", "id -u; pwd; echo $$; ls /; ls /proc | grep -c '^[0-9]'; cat /proc/self/status"],
+    );
+    assert!(matches!(end, FromInit::Ended { exit_code: Some(0), .. }), "{end:?} {out} {err}");
+    assert!(out.starts_with("1000\n/scratch\n2\n"), "{out}");
+    for line in [
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "SigIgn:\t0000000000000000",
+    ] {
+        assert!(out.contains(line), "{line} in {out}");
+    }
+    let (end, _, _) = run(&init, &["no-such-program"]);
+    assert!(matches!(&end, FromInit::Failed(failure) if failure.errno == 2), "{end:?}");
+    let (end, _, _) = run(&init, &["sh", "-c", "kill -9 $$"]);
+    assert!(matches!(end, FromInit::Ended { signal: Some(9), .. }), "{end:?}");
+    let (end, _, _) = run(&init, &["sh", "-c", "kill -9 1; kill -9 -1; exit 3"]);
+    assert!(matches!(end, FromInit::Ended { .. }), "{end:?}");
+
+    host.end();
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let timeout = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1);
+}
+
+#[test]
+fn a_failed_create_names_the_step_and_the_next_one_works() {
+    let host = Host::start(CgroupPlan::default());
+    let failure =
+        host.create(Create { root: Root::Directory(b"/no/such/dir".to_vec()), ..plain(1) }).unwrap_err();
+    assert!(failure.step.contains("/no/such/dir") && failure.errno == 2, "{failure:?}");
+    let bind = Bind { source: b"/usr".to_vec(), target: b"/usr/no/such".to_vec(), writable: false };
+    let failure = host.create(Create { binds: vec![bind], ..plain(2) }).unwrap_err();
+    assert!(failure.step.contains("/usr/no/such"), "{failure:?}");
+    let runtime = Runtime { args: vec![b"/usr/bin/false".to_vec()], env: Vec::new() };
+    let failure = host.create(Create { runtime: Some(runtime), ..plain(3) }).unwrap_err();
+    assert!(failure.step.contains("runtime"), "{failure:?}");
+    let hangs = Runtime { args: vec![b"/usr/bin/sleep".to_vec(), b"60".to_vec()], env: Vec::new() };
+    let failure = host.create(Create { runtime: Some(hangs), deadline_ms: 300, ..plain(4) }).unwrap_err();
+    assert!(failure.step.contains("deadline"), "{failure:?}");
+    host.create(plain(5)).unwrap_or_else(|failure| panic!("{failure:?}"));
+    host.end();
+}
+
+#[test]
+fn removing_answers_for_known_and_unknown_sandboxes_alike() {
+    let host = Host::start(CgroupPlan::default());
+    host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
+    for id in [1, 1, 99] {
+        send(&host.socket, &ToKeeper::Remove { id }, &[]).unwrap();
+        let (answer, _) = receive::<FromKeeper>(&host.socket).unwrap();
+        assert!(
+            matches!(answer, FromKeeper::Removed { id: removed, leftovers: None } if removed == id),
+            "{answer:?}"
+        );
+    }
+    host.end();
+}
