@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use self::cgroup::Cgroups;
-use self::sandbox::{Sandbox, Stage};
+use self::sandbox::{Handover, Sandbox, Stage};
 use crate::seccomp::Filters;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
 
@@ -166,7 +166,9 @@ impl Keeper {
     fn init_spoke(&mut self, id: u64) -> Result<(), FrameError> {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
         match sandbox.finish_setup() {
-            Ok((cgroups, report, fds)) => self.answer(FromKeeper::Created { id, cgroups, report }, fds),
+            Ok(Handover { cgroups, report, fds }) => {
+                self.answer(FromKeeper::Created { id, cgroups, report }, fds)
+            }
             Err(failure) => self.abandon(id, failure),
         }
     }

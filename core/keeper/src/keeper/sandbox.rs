@@ -46,6 +46,13 @@ struct Made {
     disk_scratch: Option<Vec<u8>>,
 }
 
+/// What the host is told and given of a sandbox that is ready.
+pub(super) struct Handover {
+    pub(super) cgroups: Vec<CgroupFd>,
+    pub(super) report: Vec<LayerReport>,
+    pub(super) fds: Vec<OwnedFd>,
+}
+
 /// Gives every live sandbox a host user id of its own, where we may.
 pub(super) struct HostIds {
     base: Option<u32>,
@@ -146,15 +153,15 @@ impl Sandbox {
         let mut report = result?;
         let host_end = self.host_end.take().ok_or_else(|| no_answer("set up twice"))?;
         let pidfd = self.pidfd.try_clone().map_err(|_| no_answer("copy a descriptor"))?;
-        let (kinds, mut cgroups) = match &self.made.cgroups {
+        let (kinds, mut cgroup_fds) = match &self.made.cgroups {
             Some(cgroups) => cgroups.fds()?,
             None => Default::default(),
         };
         report.append(&mut self.report);
         self.stage = Stage::Ready;
         let mut fds = vec![pidfd, host_end];
-        fds.append(&mut cgroups);
-        Ok((kinds, report, fds))
+        fds.append(&mut cgroup_fds);
+        Ok(Handover { cgroups: kinds, report, fds })
     }
 
     /// Kills everything in it. Works on a frozen one too.
