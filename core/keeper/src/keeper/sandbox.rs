@@ -143,9 +143,7 @@ impl Sandbox {
     }
 
     /// Takes the init's report; answers what the host is to be told and given.
-    pub(super) fn finish_setup(
-        &mut self,
-    ) -> Result<(Vec<CgroupFd>, Vec<LayerReport>, Vec<OwnedFd>), Failure> {
+    pub(super) fn finish_setup(&mut self) -> Result<Handover, Failure> {
         let no_answer = |step: &str| Failure { step: step.to_owned(), errno: 0 };
         let setup = self.setup.take().ok_or_else(|| no_answer("set up twice"))?;
         let (result, _) = sandboxset_keeper::receive_untrusted::<SetupResult>(&setup, 0)
