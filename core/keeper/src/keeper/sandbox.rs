@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
 
 use super::cgroup::{Cgroups, SandboxCgroups};
@@ -99,7 +99,13 @@ impl Sandbox {
         let mut made = Made { cgroups: None, disk_scratch: create.disk_scratch.clone() };
         let own = made.cgroups.insert(cgroups.make(create.id, &create.limits, host_id)?);
         let unified = own.unified_fd()?;
+        // The files in /proc of an undumpable process are root's, and we must write the init's id maps. The init is
+        // born as we are now and makes itself undumpable once it is set up.
+        set_dumpable(true)?;
         let cloned = sys::clone3(init::NAMESPACES, unified.as_ref().map(AsFd::as_fd));
+        if !matches!(cloned, Ok(Forked::Child)) {
+            set_dumpable(false)?;
+        }
         let (pid, pidfd) = match cloned.map_err(|errno| failure("clone the init", errno))? {
             Forked::Parent(pid, pidfd) => (pid, pidfd),
             Forked::Child => init::main(init_setup, init_end, &create, filters, cgroups.limits_memory()),
@@ -275,6 +281,12 @@ impl HostIds {
             *used = false;
         }
     }
+}
+
+fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
+    let behavior = if dumpable { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
+    rustix::process::set_dumpable_behavior(behavior)
+        .map_err(|errno| failure("change whether we are dumpable", errno))
 }
 
 /// Maps the one user and group of the sandbox to its host id, or to our own where we may not choose.
