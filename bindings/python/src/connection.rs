@@ -46,7 +46,10 @@ impl Connection {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if transient(error.kind()) => Ok(None),
-            Err(error) => Err(lost().with_source(error)),
+            Err(error) => match error.downcast::<Error>() {
+                Ok(error) => Err(error),
+                Err(error) => Err(lost().with_source(error)),
+            },
         }
     }
 

@@ -43,7 +43,7 @@ mod _native {
     #[pymodule_export]
     use crate::sandbox_ref::SandboxRef;
     #[pymodule_export]
-    use crate::set::SandboxSet;
+    use crate::set::{SandboxSet, close_all};
 }
 
 /// Whether this process was forked from one that had made a set.

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 use pyo3::{PyTraverseError, PyVisit};
-use sandboxset::{ErrorCode, Phase, SandboxState};
+use sandboxset::{ErrorCode, Phase};
 
 use crate::arguments::{Optional, bytes, integer_or, not_picklable, sandbox_path, seconds_or, text};
 use crate::cancel::token;
@@ -43,10 +43,6 @@ pub(crate) struct SandboxRef {
 impl SandboxRef {
     pub(crate) fn new(core: sandboxset::SandboxRef, policy: Option<Py<PyAny>>) -> Self {
         SandboxRef { core: Arc::new(core), policy, released: AtomicBool::new(false) }
-    }
-
-    fn released(&self) -> bool {
-        self.released.load(Ordering::Acquire)
     }
 }
 
@@ -253,8 +249,8 @@ impl SandboxRef {
 
     /// What state the sandbox is in for this holder: `held`, `dead` or `stale`.
     #[getter]
-    fn state(&self) -> &'static str {
-        self.core.state().name()
+    fn state(&self, py: Python<'_>) -> &'static str {
+        py.detach(|| self.core.state()).name()
     }
 
     /// Whether an earlier holder used this sandbox.
@@ -318,8 +314,8 @@ impl SandboxRef {
         }
     }
 
-    fn __repr__(&self) -> String {
-        format!("<SandboxRef id={} state={}>", self.core.id().get(), self.core.state().name())
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<SandboxRef id={} state={}>", self.core.id().get(), self.state(py))
     }
 
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -335,11 +331,13 @@ impl Drop for SandboxRef {
     /// A forgotten ref: its sandbox is destroyed, because nobody can say in what state it was left, and the
     /// owner is told, because until now a place of the set was lost.
     fn drop(&mut self) {
-        if self.released() || sandboxset::in_forked_child() || self.core.state() == SandboxState::Stale {
+        if self.released.load(Ordering::Acquire) || sandboxset::in_forked_child() {
             return;
         }
         // Destroying does not wait for the teardown, so that the collector is not held up.
-        let _ = self.core.destroy("collected without put or destroy");
+        if self.core.destroy("collected without put or destroy").is_err() {
+            return;
+        }
         let message = format!("sandbox {} was neither put nor destroyed", self.core.id().get());
         Python::try_attach(|py| warn(py, &message));
     }

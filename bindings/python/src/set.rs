@@ -16,12 +16,31 @@ use crate::events::EventStream;
 use crate::reports::{CloseReport, IsolationReport, Stats};
 use crate::sandbox_ref::SandboxRef;
 use crate::spec::Arguments;
-use crate::wait::{detached, interruptible, on_main_thread};
+use crate::wait::{all_within, detached, interruptible, on_main_thread};
 
 /// The default of every deadline of the set, in seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How many unread events a stream keeps by default.
 const EVENTS: usize = 1024;
+
+/// How long a holder may still put its sandbox when the interpreter exits.
+const LAST_PUT: Duration = Duration::from_millis(200);
+
+/// Closes sets side by side, for the exit of the interpreter. Never takes longer than `timeout`, whatever hangs.
+#[pyfunction]
+pub(crate) fn close_all(
+    py: Python<'_>,
+    sets: Vec<Bound<'_, SandboxSet>>,
+    timeout: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let timeout = seconds("timeout", timeout)?;
+    let closes = sets.iter().map(|set| {
+        let core = set.get().core.clone();
+        move || core.close(LAST_PUT)
+    });
+    all_within(py, Phase::Close, timeout, closes);
+    Ok(())
+}
 
 /// All sandboxes of one function; thread-safe.
 #[pyclass(frozen, subclass, weakref, module = "sandboxset._native")]

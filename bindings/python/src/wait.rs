@@ -85,6 +85,22 @@ pub(crate) fn sliced<T: Send>(
     }
 }
 
+/// Runs calls side by side and waits for all of them together. Those that take longer are left to themselves.
+pub(crate) fn all_within<T: Send + 'static>(
+    py: Python<'_>,
+    phase: Phase,
+    timeout: Duration,
+    calls: impl IntoIterator<Item = impl FnOnce() -> Result<T> + Send + 'static>,
+) {
+    let deadline = Instant::now() + timeout;
+    let errands: Vec<_> = calls.into_iter().map_while(|call| Errand::start(phase, call, drop).ok()).collect();
+    py.detach(|| {
+        for errand in errands {
+            let _ = errand.wait(deadline.saturating_duration_since(Instant::now()));
+        }
+    });
+}
+
 /// Whether this is the thread that Python runs signal handlers on.
 pub(crate) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
     // A thread never becomes another one, except in a forked child, where every call is refused anyway.

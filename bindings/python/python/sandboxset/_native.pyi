@@ -27,6 +27,7 @@ __all__ = [
     "SandboxSet",
     "Stats",
     "Usage",
+    "close_all",
     "error_table",
     "in_forked_child",
 ]
@@ -37,6 +38,9 @@ _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory"
 
 def error_table() -> list[tuple[int, str, bool]]:
     """Every code of this build: number, name, retryable. For the test that compares the tables."""
+
+def close_all(sets: Sequence[SandboxSet], timeout: float) -> None:
+    """Closes sets side by side, for the exit of the interpreter. Never takes longer than `timeout`."""
 
 def in_forked_child() -> bool:
     """Whether this process was forked from one that had made a set."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Self
 
 from . import _native
 from .config import Bind, Limits, Name, Runtime
-from .errors import SandboxSetError
 
 __all__ = ["CommandPolicy", "SandboxSet"]
 
@@ -101,11 +99,5 @@ class SandboxSet(_native.SandboxSet):
 @atexit.register
 def _close_all() -> None:
     """Close what is still open, within a short time and without a word: nobody is left to read it."""
-    if _native.in_forked_child():
-        return
-    end = time.monotonic() + _EXIT_DEADLINE
-    for live in list(_live):
-        try:
-            live.close(max(0.0, end - time.monotonic()))
-        except SandboxSetError:
-            continue
+    if not _native.in_forked_child():
+        _native.close_all(list(_live), _EXIT_DEADLINE)
