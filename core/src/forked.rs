@@ -11,7 +11,8 @@ pub(crate) fn watch() {
     GUARD.get_or_init(forkguard::new);
 }
 
-/// Whether this process was forked after `watch` was first called.
+/// Whether this process was forked after `watch` was first called. Costs two loads.
+#[inline]
 pub fn in_forked_child() -> bool {
     GUARD.get().is_some_and(|guard| guard.clone().detected_fork())
 }
@@ -22,7 +23,7 @@ pub(crate) fn refuse_in_child(phase: Phase) -> Result<()> {
         return Err(Error::new(
             ErrorCode::ForkedProcess,
             phase,
-            "this process was forked from the one that owns the sandbox set; create a new set, or start processes with spawn",
+            "this process was forked from the one that owns the sandbox set; start processes with spawn, or make the set after forking",
         ));
     }
     Ok(())

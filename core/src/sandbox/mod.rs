@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub use backend::{Backend, BackendSandbox, Capabilities, CreateRequest};
 pub use command::{Command, CommandPolicy, OnOverflow, Stdin};
 pub use files::{DirEntry, FileKind};
-pub(crate) use guard::Guard;
+pub(crate) use guard::{Guard, Killer, is_callers_mistake, panic_error};
 pub use output::{Outcome, Output, StreamOutput, Usage};
 pub use process::{BackendProcess, Connection, OutputStream, Process, Stream};
 pub use report::{IsolationReport, Layer, LayerStatus};
 pub use runtime::Runtime;
 pub use scratch::ScratchDirs;
+pub(crate) use spec::check_sandbox_path;
 pub use spec::{Bind, Limits, RootFs, SandboxSpec};
 
 /// Names one sandbox for the life of the host process. Ids are never reused.

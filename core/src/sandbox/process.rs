@@ -52,6 +52,12 @@ pub struct Connection {
 pub trait Stream: Read + Write + Send {
     /// Bounds every later read and write; `None` is unbounded.
     fn set_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()>;
+
+    /// A function that makes a blocked read or write return at once, from another thread and for good. Without
+    /// one, a cancel is seen only when the read or write ends.
+    fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        None
+    }
 }
 
 impl Process {
@@ -102,6 +108,10 @@ impl Connection {
     /// Bounds every later read and write; `None` is unbounded.
     pub fn set_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
         self.inner.set_timeout(timeout)
+    }
+
+    pub(crate) fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        self.inner.interrupter()
     }
 }
 

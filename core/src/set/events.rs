@@ -1,13 +1,19 @@
 //! What happened in a set, in order.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::SandboxId;
+use parking_lot::{Condvar, Mutex};
+
+use crate::{Error, Phase, Result, SandboxId, forked};
 
 /// One thing that happened to one sandbox of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Counts every event of the set from 1 without gaps; a gap in what a stream delivers is a loss.
+    /// Counts the events of the set from 1 without gaps, as long as anybody is subscribed; a gap in what one
+    /// stream delivers is a loss. A `Lost` event carries the number of the last event that was lost.
     pub sequence: u64,
     /// The sandbox.
     pub sandbox_id: SandboxId,
@@ -51,13 +57,208 @@ impl EventKind {
 }
 
 /// The events of one set from the moment of subscription. Bounded: a slow reader loses the oldest and is told.
+///
+/// Thread-safe; dropping it ends the subscription.
 #[derive(Debug)]
-pub struct EventStream {}
+pub struct EventStream {
+    ring: Arc<Ring>,
+    hub: Arc<Hub>,
+}
+
+/// Where a set's events come from. Costs one load per event while nobody is subscribed.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    subscribed: AtomicBool,
+    state: Mutex<HubState>,
+}
+
+/// Whether the last event of a sandbox was published; kept beside the sandbox, written under the hub's lock.
+#[derive(Debug, Default)]
+pub(crate) struct Ended(AtomicBool);
+
+#[derive(Debug, Default)]
+struct HubState {
+    sequence: u64,
+    closed: bool,
+    rings: Vec<Arc<Ring>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    capacity: usize,
+    state: Mutex<RingState>,
+    arrived: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct RingState {
+    events: VecDeque<Event>,
+    /// The last event that was dropped, and how many were since the reader was last told.
+    lost: Option<(u64, SandboxId, u64)>,
+    closed: bool,
+}
 
 impl EventStream {
+    /// The most events that one stream may keep.
+    pub const MAX_CAPACITY: usize = 1 << 20;
+
     /// The next event; `None` if none came in time, or if the set is closed and all were read.
     pub fn next(&self, timeout: Duration) -> Option<Event> {
-        let _ = timeout;
-        todo!()
+        if forked::in_forked_child() {
+            return None;
+        }
+        let until = Instant::now().checked_add(timeout);
+        let mut state = self.ring.state.lock();
+        loop {
+            if let Some((sequence, sandbox_id, count)) = state.lost.take() {
+                return Some(Event { sequence, sandbox_id, kind: EventKind::Lost(count) });
+            }
+            if let Some(event) = state.events.pop_front() {
+                return Some(event);
+            }
+            if state.closed {
+                return None;
+            }
+            match until {
+                Some(until) => {
+                    if self.ring.arrived.wait_until(&mut state, until).timed_out()
+                        && state.events.is_empty()
+                        && state.lost.is_none()
+                    {
+                        return None;
+                    }
+                }
+                None => self.ring.arrived.wait(&mut state),
+            }
+        }
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        if !forked::in_forked_child() {
+            self.hub.unsubscribe(&self.ring);
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) fn subscribe(self: &Arc<Self>, capacity: usize) -> Result<EventStream> {
+        if !(1..=EventStream::MAX_CAPACITY).contains(&capacity) {
+            return Err(Error::invalid(
+                "capacity",
+                format_args!("{capacity} is not between 1 and {}", EventStream::MAX_CAPACITY),
+            )
+            .with_phase(Phase::Use));
+        }
+        let mut state = self.state.lock();
+        let ring = Arc::new(Ring {
+            capacity,
+            state: Mutex::new(RingState { closed: state.closed, ..RingState::default() }),
+            arrived: Condvar::new(),
+        });
+        state.rings.push(Arc::clone(&ring));
+        self.subscribed.store(true, Ordering::Release);
+        Ok(EventStream { ring, hub: Arc::clone(self) })
+    }
+
+    /// Publishes an event of a sandbox, unless its `Destroy` was published already. `kind` is only called if
+    /// somebody listens.
+    #[inline]
+    pub(crate) fn publish(&self, sandbox_id: SandboxId, ended: &Ended, kind: impl FnOnce() -> EventKind) {
+        if self.subscribed.load(Ordering::Acquire) {
+            self.deliver(sandbox_id, ended, kind());
+        }
+    }
+
+    /// Tells every reader that nothing more will come.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        for ring in &state.rings {
+            ring.state.lock().closed = true;
+            ring.arrived.notify_all();
+        }
+    }
+
+    #[cold]
+    fn deliver(&self, sandbox_id: SandboxId, ended: &Ended, kind: EventKind) {
+        let mut state = self.state.lock();
+        if ended.0.load(Ordering::Relaxed) {
+            return;
+        }
+        if matches!(kind, EventKind::Destroy(_)) {
+            ended.0.store(true, Ordering::Relaxed);
+        }
+        state.sequence += 1;
+        let event = Event { sequence: state.sequence, sandbox_id, kind };
+        for ring in &state.rings {
+            ring.push(event.clone());
+        }
+    }
+
+    fn unsubscribe(&self, ring: &Arc<Ring>) {
+        let mut state = self.state.lock();
+        state.rings.retain(|other| !Arc::ptr_eq(other, ring));
+        self.subscribed.store(!state.rings.is_empty(), Ordering::Release);
+    }
+}
+
+impl Ring {
+    fn push(&self, event: Event) {
+        let mut state = self.state.lock();
+        if state.events.len() == self.capacity
+            && let Some(oldest) = state.events.pop_front()
+        {
+            let count = state.lost.map_or(0, |(_, _, count)| count) + 1;
+            state.lost = Some((oldest.sequence, oldest.sandbox_id, count));
+        }
+        state.events.push_back(event);
+        self.arrived.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(stream: &EventStream) -> Option<(u64, &'static str)> {
+        stream.next(Duration::ZERO).map(|event| (event.sequence, event.kind.name()))
+    }
+
+    #[test]
+    fn a_slow_reader_is_told_how_many_it_lost() {
+        let hub = Arc::new(Hub::default());
+        let (id, ended) = (SandboxId::next(), Ended::default());
+        hub.publish(id, &ended, || panic!("nobody listens"));
+        let (slow, quick) = (hub.subscribe(2).unwrap(), hub.subscribe(100).unwrap());
+        for _ in 0..5 {
+            hub.publish(id, &ended, || EventKind::Put);
+        }
+        let lost = slow.next(Duration::ZERO).unwrap();
+        assert_eq!((lost.sequence, lost.kind), (3, EventKind::Lost(3)));
+        assert_eq!((event(&slow), event(&slow), event(&slow)), (Some((4, "put")), Some((5, "put")), None));
+        for sequence in 1..=5 {
+            assert_eq!(event(&quick), Some((sequence, "put")));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_a_destroy_and_a_closed_hub_ends_its_streams() {
+        let hub = Arc::new(Hub::default());
+        let (id, ended) = (SandboxId::next(), Ended::default());
+        let stream = hub.subscribe(8).unwrap();
+        hub.publish(id, &ended, || EventKind::Destroy("done".into()));
+        hub.publish(id, &ended, || EventKind::Pause);
+        hub.close();
+        assert_eq!(stream.next(Duration::from_secs(30)).unwrap().kind, EventKind::Destroy("done".into()));
+        assert_eq!(stream.next(Duration::from_secs(30)), None);
+    }
+
+    #[test]
+    fn a_stream_without_room_is_refused() {
+        let hub = Arc::new(Hub::default());
+        assert_eq!(hub.subscribe(0).unwrap_err().field(), Some("capacity"));
+        assert_eq!(hub.subscribe(usize::MAX).unwrap_err().field(), Some("capacity"));
     }
 }

@@ -1,15 +1,22 @@
 //! The set itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::inner::Inner;
 use crate::{
-    Backend, Config, EventStream, GetOptions, IsolationReport, Result, SandboxRef, SandboxSpec, Stats,
+    Backend, Config, Error, ErrorCode, EventStream, GetOptions, IsolationReport, Phase, Result, SandboxRef,
+    SandboxSpec, Stats, forked,
 };
 
 /// All sandboxes of one function. Thread-safe; clones share one set, which is closed when the last one is dropped.
+///
+/// Dropping the last one does not wait: idle sandboxes are destroyed in the background, held ones at their put.
 #[derive(Clone, Debug)]
-pub struct SandboxSet {}
+pub struct SandboxSet {
+    handle: Arc<Handle>,
+}
 
 /// What a close left behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,58 +27,179 @@ pub struct CloseReport {
     pub survivors: Vec<String>,
 }
 
+/// Closes the set when the last clone of it goes. Refs and workers hold only what is inside.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+/// How long a close waits for teardowns that began at its deadline.
+const TEARDOWN_GRACE: Duration = Duration::from_secs(5);
+
 impl SandboxSet {
     /// A set of sandboxes made by `backend` from `spec`. Makes no sandbox yet, unless `min_idle` asks for it.
+    ///
+    /// Errors: `INVALID_ARGUMENT` naming the field, what the backend says to the spec, `FORKED_PROCESS`.
     pub fn new(backend: Arc<dyn Backend>, spec: SandboxSpec, config: Config) -> Result<Self> {
-        let _ = (backend, spec, config);
-        todo!()
+        forked::watch();
+        forked::refuse_in_child(Phase::Configure)?;
+        config.validate()?;
+        spec.validate()?;
+        backend.validate(&spec)?;
+        let inner = Arc::new(Inner::new(backend, spec, config));
+        inner.decide(|slots, effects| slots.allow_refill(effects));
+        Ok(SandboxSet { handle: Arc::new(Handle { inner }) })
     }
 
     /// A running sandbox: the most recently used idle one, else a new one, else the first that comes free.
+    ///
+    /// It was unpaused and found alive before it is returned. Callers are served first come, first served. A caller
+    /// that gives up leaves at once; a create that was started for it goes on, and its sandbox serves the next.
+    ///
+    /// Errors: `TIMEOUT` with the reason of the wait, `CANCELLED`, `CLOSED`, `EXHAUSTED`, `OVERLOADED`,
+    /// `FORKED_PROCESS`, and whatever the create that was started for this caller failed with.
     pub fn get_or_create_unpaused(&self, options: &GetOptions) -> Result<SandboxRef> {
-        let _ = options;
-        todo!()
+        forked::refuse_in_child(Phase::Wait)?;
+        self.handle.inner.get(options)
     }
 
     /// Makes idle sandboxes until there are `count`, or until the set is full. Waits for them, at most `timeout`,
-    /// and answers how many are idle then.
+    /// and answers how many are idle then. If creates failed on the way, their error.
     pub fn prewarm(&self, count: usize, timeout: Duration) -> Result<usize> {
-        let _ = (count, timeout);
-        todo!()
+        forked::refuse_in_child(Phase::Create)?;
+        let inner = &self.handle.inner;
+        inner.check_open()?;
+        if count > inner.config.max_size {
+            return Err(Error::invalid(
+                "count",
+                format_args!("{count} exceeds max_size {}", inner.config.max_size),
+            ));
+        }
+        let deadline = inner.config.clock.now().saturating_add(timeout);
+        let failures = inner.decide(|slots, effects| {
+            let failures = slots.create_failures();
+            slots.prewarm(count, effects);
+            failures
+        });
+        inner.watch(deadline, |slots| slots.idle() >= count || slots.coming() == 0);
+        inner.ask(|slots| match slots.last_create_error() {
+            Some(error) if slots.idle() < count && slots.create_failures() > failures => Err(error),
+            _ => Ok(slots.idle()),
+        })
     }
 
-    /// Destroys idle sandboxes, least recently used first, until `keep` are left. Answers how many it destroyed.
+    /// Destroys idle sandboxes, least recently used first, until `keep` are left, or `min_idle` if that is more.
+    /// Answers how many; does not wait for the teardown.
     pub fn shrink(&self, keep: usize) -> Result<usize> {
-        let _ = keep;
-        todo!()
+        forked::refuse_in_child(Phase::Destroy)?;
+        Ok(self.handle.inner.decide(|slots, effects| slots.shrink(keep, effects)))
     }
 
     /// Stops admission and waits for holders. `TIMEOUT` if some are left; the set stays draining. Idempotent.
+    ///
+    /// Callers that wait already are still served; new ones are told `CLOSED`.
     pub fn drain(&self, deadline: Duration) -> Result<()> {
-        let _ = deadline;
-        todo!()
+        forked::refuse_in_child(Phase::Close)?;
+        let inner = &self.handle.inner;
+        inner.decide(|slots, _| slots.drain());
+        inner.stop_refill();
+        let until = inner.config.clock.now().saturating_add(deadline);
+        if inner.watch(until, |slots| slots.is_drained()) {
+            return Ok(());
+        }
+        let stats = self.stats();
+        Err(Error::new(
+            ErrorCode::Timeout,
+            Phase::Close,
+            format!(
+                "after {deadline:?} of draining {} sandboxes are still held and {} callers wait",
+                stats.held + stats.resuming + stats.returning,
+                stats.waiting
+            ),
+        ))
     }
 
     /// Fails waiters with `CLOSED`, destroys idle sandboxes at once and held ones at their put or at the deadline,
     /// waits for all of it and reports what survived. Idempotent.
+    ///
+    /// What begins only at the deadline gets up to 5 s more; so it returns at the latest then.
     pub fn close(&self, deadline: Duration) -> Result<CloseReport> {
-        let _ = deadline;
-        todo!()
+        forked::refuse_in_child(Phase::Close)?;
+        let inner = &self.handle.inner;
+        let until = inner.config.clock.now().saturating_add(deadline);
+        let before = inner.decide(|slots, effects| {
+            slots.close(effects);
+            slots.destroyed_count()
+        });
+        inner.stop_refill();
+        if !inner.watch(until, |slots| slots.is_torn_down()) {
+            inner.decide(|slots, effects| slots.condemn_held(effects));
+            inner.watch(until.saturating_add(TEARDOWN_GRACE), |slots| slots.is_torn_down());
+        }
+        inner.end_events_if_over();
+        Ok(inner.ask(|slots| CloseReport {
+            destroyed: (slots.destroyed_count() - before) as usize,
+            survivors: slots.occupants().map(|(state, entry)| describe(state, entry.map(|e| &**e))).collect(),
+        }))
     }
 
-    /// A consistent snapshot of the counters. Works after close.
+    /// A consistent snapshot of the counters. Works after close; all zero in a forked child.
     pub fn stats(&self) -> Stats {
-        todo!()
+        if forked::in_forked_child() {
+            return Stats::default();
+        }
+        self.handle.inner.ask(|slots| slots.stats())
     }
 
-    /// Subscribes to what happens from now on. At most `capacity` unread events are kept.
+    /// Subscribes to what happens from now on. At most `capacity` unread events are kept, between 1 and
+    /// [`EventStream::MAX_CAPACITY`].
     pub fn events(&self, capacity: usize) -> Result<EventStream> {
-        let _ = capacity;
-        todo!()
+        forked::refuse_in_child(Phase::Use)?;
+        self.handle.inner.hub.subscribe(capacity)
     }
 
-    /// What isolation the sandboxes of this set reach on this host.
+    /// What isolation the sandboxes of this set reach on this host. Empty in a forked child.
     pub fn isolation_report(&self) -> IsolationReport {
-        todo!()
+        if forked::in_forked_child() {
+            return IsolationReport::default();
+        }
+        self.handle.inner.backend.isolation_report()
+    }
+
+    /// How the set was configured.
+    pub fn config(&self) -> &Config {
+        &self.handle.inner.config
+    }
+
+    /// `CLOSED` if the set is draining or closed.
+    pub fn check_open(&self) -> Result<()> {
+        forked::refuse_in_child(Phase::Use)?;
+        self.handle.inner.check_open()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if forked::in_forked_child() {
+            // Nothing here may be locked or dropped: it all belongs to the parent.
+            std::mem::forget(Arc::clone(&self.inner));
+            return;
+        }
+        self.inner.decide(|slots, effects| slots.close(effects));
+        self.inner.stop_refill();
+        self.inner.end_events_if_over();
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("backend", &self.inner.backend.name()).finish_non_exhaustive()
+    }
+}
+
+fn describe(state: &str, entry: Option<&super::entry::Entry>) -> String {
+    let Some(entry) = entry else { return format!("a sandbox: {state}") };
+    match entry.guard.death() {
+        Some(death) => format!("{}: {state} ({})", entry.guard.id(), death.reason),
+        None => format!("{}: {state}", entry.guard.id()),
     }
 }

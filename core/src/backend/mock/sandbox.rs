@@ -1,0 +1,197 @@
+//! One sandbox in memory.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::files::Files;
+use super::process::{self, MockProcess};
+use super::runtime::MockStream;
+use super::script::{Counters, MockOperation, Shared};
+use crate::{
+    BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
+    ErrorCode, Output, Phase, Result, SandboxId, Usage,
+};
+
+/// One sandbox, as its guard sees it.
+pub(super) struct MockSandbox {
+    shared: Arc<Shared>,
+    body: Arc<Body>,
+}
+
+/// What a sandbox, its backend, its processes and its connections know of it.
+pub(super) struct Body {
+    pub(super) id: SandboxId,
+    pub(super) counters: Counters,
+    death: OnceLock<String>,
+    ending: AtomicBool,
+    paused: AtomicBool,
+    files: Mutex<Files>,
+    /// Signalled when something happened that a waiting call of this sandbox may wait for.
+    pulse: (Mutex<()>, Condvar),
+}
+
+impl Body {
+    pub(super) fn die(&self, cause: &str) {
+        self.death.get_or_init(|| cause.to_owned());
+        self.wake();
+    }
+
+    /// Lets every waiting call look again.
+    pub(super) fn wake(&self) {
+        let _pulse = self.pulse.0.lock();
+        self.pulse.1.notify_all();
+    }
+
+    /// Waits until `ended` says so, the sandbox dies, or the deadline comes. Answers whether it ended.
+    pub(super) fn wait_until(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+        cancel: Option<&CancelToken>,
+        phase: Phase,
+        ended: impl Fn() -> Result<bool>,
+    ) -> Result<bool> {
+        let _registration = cancel.map(|token| {
+            let body = Arc::clone(self);
+            token.on_cancel(move || body.wake())
+        });
+        let mut pulse = self.pulse.0.lock();
+        loop {
+            if ended()? {
+                return Ok(true);
+            }
+            self.check(phase)?;
+            match deadline {
+                Some(deadline) if deadline <= Instant::now() => return Ok(false),
+                Some(deadline) => drop(self.pulse.1.wait_until(&mut pulse, deadline)),
+                None => self.pulse.1.wait(&mut pulse),
+            }
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether it is being destroyed, so that calls in it must end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// `SANDBOX_DEAD` or, for what a paused sandbox cannot do, `INVALID_STATE`.
+    pub(super) fn check(&self, phase: Phase) -> Result<()> {
+        if let Some(cause) = self.death.get() {
+            return Err(Error::new(ErrorCode::SandboxDead, phase, cause.as_str()));
+        }
+        if self.is_ending() {
+            return Err(Error::new(ErrorCode::SandboxDead, phase, "it was destroyed"));
+        }
+        if self.is_paused() {
+            return Err(Error::new(ErrorCode::InvalidState, phase, "the sandbox is paused"));
+        }
+        Ok(())
+    }
+}
+
+impl MockSandbox {
+    pub(super) fn create(shared: &Arc<Shared>, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
+        shared.enter_create()?;
+        let body = Arc::new(Body {
+            id: request.id,
+            counters: Default::default(),
+            death: OnceLock::new(),
+            ending: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            files: Mutex::new(Files::default()),
+            pulse: Default::default(),
+        });
+        shared.register(&body);
+        Ok(Box::new(MockSandbox { shared: Arc::clone(shared), body }))
+    }
+
+    fn enter(&self, operation: MockOperation, phase: Phase) -> Result<()> {
+        self.body.check(phase)?;
+        self.shared.enter(&self.body, operation)?;
+        self.body.check(phase)
+    }
+}
+
+impl BackendSandbox for MockSandbox {
+    fn pause(&self) -> Result<()> {
+        self.shared.enter(&self.body, MockOperation::Pause)?;
+        self.body.paused.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn unpause(&self) -> Result<()> {
+        self.shared.enter(&self.body, MockOperation::Unpause)?;
+        self.body.paused.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.body.ending.store(true, Ordering::Release);
+        self.body.wake();
+        self.shared.wake();
+        self.shared.enter(&self.body, MockOperation::Destroy)?;
+        self.shared.unregister(&self.body);
+        Ok(())
+    }
+
+    fn death(&self) -> Option<String> {
+        if let Err(error) = self.shared.enter(&self.body, MockOperation::Death) {
+            self.body.die(error.message());
+        }
+        self.body.death.get().cloned()
+    }
+
+    fn exec(&self, command: &Command) -> Result<Output> {
+        self.enter(MockOperation::Exec, Phase::Exec)?;
+        process::run(&self.shared, self.body.id, command)
+    }
+
+    fn spawn(&self, command: &Command) -> Result<Box<dyn BackendProcess>> {
+        self.enter(MockOperation::Exec, Phase::Exec)?;
+        let process = MockProcess::start(Arc::clone(&self.shared), Arc::clone(&self.body), command)?;
+        Ok(Box::new(process))
+    }
+
+    fn connect(&self, _timeout: Duration, _cancel: Option<&CancelToken>) -> Result<Connection> {
+        self.enter(MockOperation::Connect, Phase::Connect)?;
+        let stream = MockStream::new(Arc::clone(&self.shared), Arc::clone(&self.body));
+        Ok(Connection::new(Box::new(stream)))
+    }
+
+    fn read_file(&self, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+        self.enter(MockOperation::Files, Phase::Files)?;
+        self.body.files.lock().read(path, max_bytes)
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8], _mode: u32) -> Result<()> {
+        self.enter(MockOperation::Files, Phase::Files)?;
+        self.body.files.lock().write(path, bytes)
+    }
+
+    fn list_dir(&self, path: &Path, max_entries: usize) -> Result<Vec<DirEntry>> {
+        self.enter(MockOperation::Files, Phase::Files)?;
+        self.body.files.lock().list(path, max_entries)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.enter(MockOperation::Files, Phase::Files)?;
+        self.body.files.lock().remove(path)
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        self.body.check(Phase::Use)?;
+        Ok(Usage::default())
+    }
+
+    fn log(&self, _max_bytes: usize) -> Result<Vec<u8>> {
+        self.body.check(Phase::Use)?;
+        Ok(Vec::new())
+    }
+}

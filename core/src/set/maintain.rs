@@ -1,0 +1,149 @@
+//! The work behind the callers' backs: creating, tearing down, and trying again after failures.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::entry::Entry;
+use super::inner::Inner;
+use super::slots::{Admission, Lease};
+use crate::sandbox::{Guard, panic_error};
+use crate::threads;
+use crate::{CreateRequest, Error, ErrorCode, Phase, SandboxId};
+
+/// The first wait after a failure. It doubles with every further one.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait between two tries.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// How long a sandbox that cannot be destroyed keeps its place.
+const PLACE_KEPT: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Makes a sandbox on a worker, so that its caller can give up and a hanging backend delays only this place.
+    pub(super) fn start_create(self: &Arc<Self>, slot: u32) {
+        let set = Arc::clone(self);
+        if threads::run(Box::new(move || set.create(slot))).is_err() {
+            let error = Error::new(ErrorCode::NoCapacity, Phase::Create, "no thread could be started");
+            self.decide(|slots, effects| slots.create_failed(slot, error, effects));
+        }
+    }
+
+    fn create(self: &Arc<Self>, slot: u32) {
+        let id = SandboxId::next();
+        let request = CreateRequest {
+            id,
+            spec: Arc::clone(&self.spec),
+            scratch: self.config.scratch_dirs.clone(),
+            deadline: Instant::now() + self.config.create_timeout,
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| self.backend.create(&request)))
+            .unwrap_or_else(|panic| Err(panic_error(Phase::Create, "create", &*panic)));
+        match made {
+            Ok(sandbox) => {
+                tracing::debug!(sandbox = %id, backend = self.backend.name(), "created");
+                let guard = Guard::new(id, sandbox, self.can_pause, Arc::clone(&self.hub));
+                guard.announce();
+                let entry = Arc::new(Entry::new(guard, Arc::clone(self), self.config.clock.now()));
+                self.decide(|slots, effects| slots.created(slot, entry, effects));
+            }
+            Err(error) => {
+                tracing::warn!(backend = self.backend.name(), %error, "could not be created");
+                self.decide(|slots, effects| slots.create_failed(slot, error, effects));
+            }
+        }
+        self.end_events_if_over();
+    }
+
+    /// Ends a doomed sandbox; on failure it is tried again later.
+    pub(super) fn tear_down(self: &Arc<Self>, lease: Lease, entry: &Arc<Entry>) {
+        match entry.guard.tear_down() {
+            Ok(true) => {
+                let reason = entry.guard.death().map_or("", |death| &death.reason);
+                self.decide(|slots, effects| slots.destroyed(lease, reason, effects));
+                let timers = std::mem::take(&mut *entry.timers.lock());
+                drop(timers);
+                self.end_events_if_over();
+            }
+            Ok(false) => {}
+            Err(_) => self.decide(|slots, effects| slots.destroy_failed(lease, effects)),
+        }
+    }
+
+    /// Schedules another try and, the first time, the end of the place's reservation.
+    pub(super) fn quarantine(self: &Arc<Self>, lease: Lease, failures: u32) {
+        let Some(entry) = self.ask(|slots| slots.retry(lease)) else { return };
+        let now = self.config.clock.now();
+        if failures == 1 {
+            let set = Arc::clone(self);
+            let job = move || set.decide(|slots, effects| slots.release_place(lease, effects));
+            let timer = self.config.clock.schedule(now.saturating_add(PLACE_KEPT), Box::new(job));
+            entry.timers.lock().push(timer);
+        }
+        let set = Arc::clone(self);
+        let job = move || {
+            let Some(entry) = set.ask(|slots| slots.retry(lease)) else { return };
+            let worker = Arc::clone(&set);
+            if threads::run(Box::new(move || worker.tear_down(lease, &entry))).is_err() {
+                // Not on the timer thread, which must not block: later again.
+                set.decide(|slots, effects| slots.destroy_failed(lease, effects));
+            }
+        };
+        let timer = self.config.clock.schedule(now.saturating_add(delay(failures)), Box::new(job));
+        // The timer that led here has run; only the reservation's, the first one, may still be pending.
+        let over = {
+            let mut timers = entry.timers.lock();
+            let kept = timers.len().min(1);
+            let over = timers.split_off(kept);
+            timers.push(timer);
+            over
+        };
+        drop(over);
+    }
+
+    /// Schedules the next try to refill the stock.
+    pub(super) fn back_off(self: &Arc<Self>, failures: u32) {
+        let set = Arc::downgrade(self);
+        let job = move || {
+            let Some(set) = set.upgrade() else { return };
+            set.decide(|slots, effects| slots.allow_refill(effects));
+        };
+        let at = self.config.clock.now().saturating_add(delay(failures));
+        let timer = self.config.clock.schedule(at, Box::new(job));
+        let last = self.refill_timer.lock().replace(timer);
+        drop(last);
+        if self.ask(|slots| slots.admission()) == Admission::Closed {
+            self.stop_refill();
+        }
+    }
+
+    /// Takes the scheduled refill back, so that a closed set leaves no timer behind.
+    pub(super) fn stop_refill(&self) {
+        let timer = self.refill_timer.lock().take();
+        drop(timer);
+    }
+
+    /// Tells the readers of events that no more will come, once that is certain.
+    pub(super) fn end_events_if_over(&self) {
+        let over = self.ask(|slots| slots.admission() == Admission::Closed && slots.is_empty());
+        if over {
+            self.hub.close();
+        }
+    }
+}
+
+/// How long to wait after this many failures in a row.
+fn delay(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    (FIRST_DELAY * 2u32.pow(doublings)).min(LONGEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let delays: Vec<u128> = [1, 2, 3, 9, 10, u32::MAX].map(|n| delay(n).as_millis()).to_vec();
+        assert_eq!(delays, [100, 200, 400, 25_600, 30_000, 30_000]);
+    }
+}
