@@ -1,0 +1,1 @@
+"""A small code-running service on top of SandboxSet: many jobs, few sandboxes, nothing left behind."""

@@ -1,0 +1,5 @@
+"""Uses the processor for ever."""
+
+print("begun", flush=True)
+while True:
+    pass

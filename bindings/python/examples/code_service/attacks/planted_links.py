@@ -1,0 +1,18 @@
+"""Plants links, pipes and devices where the host will look for a result, hoping that it follows or hangs."""
+
+import os
+import sys
+
+canary = sys.argv[1]
+for name, target in (("report.txt", canary), ("shadow.txt", "/etc/shadow"), ("passwd.txt", "/etc/passwd"),
+                     ("up.txt", "../../../../../.." + canary), ("magic.txt", "/proc/self/root" + canary)):
+    os.symlink(target, name)
+os.symlink(os.path.dirname(canary), "folder")
+os.mkfifo("fifo.txt")
+os.symlink("loop.txt", "loop.txt")
+with open("endless.txt", "w") as file:
+    # Without a single block of its own, and larger than any machine's memory.
+    os.truncate(file.fileno(), 1 << 42)
+with open("honest.txt", "w") as file:
+    file.write("an honest result\n")
+print("planted")

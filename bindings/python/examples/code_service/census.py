@@ -1,0 +1,173 @@
+"""Counts what a run could leave on the host: processes, cgroups, mounts, directories and open files."""
+
+from __future__ import annotations
+
+import os
+import select
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, FrozenSet, List, Optional
+
+#: What the names of our processes, cgroups, mounts and directories have in common.
+MARK = "sandboxset"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of the process table."""
+
+    pid: int
+    parent: int
+    name: str
+    #: Ticks since boot; tells two processes of the same pid apart.
+    started: int
+
+    @property
+    def ours(self) -> bool:
+        """Whether it bears the name of our keeper or init."""
+        return self.name.startswith(MARK)
+
+
+@dataclass(frozen=True)
+class Census:
+    """What there is at one moment, by kind; each kind a set of descriptions."""
+
+    processes: FrozenSet[str]
+    cgroups: FrozenSet[str]
+    mounts: FrozenSet[str]
+    directories: FrozenSet[str]
+    descriptors: FrozenSet[str]
+
+    KINDS = ("processes", "cgroups", "mounts", "directories", "descriptors")
+
+    def left_behind(self, before: "Census") -> Dict[str, List[str]]:
+        """What is there now and was not there before, by kind; every kind is present, empty or not."""
+        return {kind: sorted(getattr(self, kind) - getattr(before, kind)) for kind in self.KINDS}
+
+
+def take() -> Census:
+    """Counts now."""
+    return Census(
+        processes=frozenset(f"{p.pid} {p.name} (started {p.started})" for p in related(process_table(), os.getpid())),
+        cgroups=frozenset(_cgroups()),
+        mounts=frozenset(_mounts()),
+        directories=frozenset(_directories()),
+        descriptors=frozenset(_descriptors()),
+    )
+
+
+def settle(before: Census, seconds: float) -> Census:
+    """Counts when every process that appeared since ``before`` has ended, at the latest after ``seconds``.
+
+    The keeper ends by itself shortly after the last set; its pidfd says when, so nothing here sleeps and guesses.
+    """
+    deadline = time.monotonic() + seconds
+    now = take()
+    while now.processes - before.processes and time.monotonic() < deadline:
+        pid = int(min(now.processes - before.processes).split()[0])
+        if not _await_end(pid, deadline - time.monotonic()):
+            break
+        now = take()
+    return now
+
+
+def related(table: Dict[int, Process], host: int) -> List[Process]:
+    """The descendants of ``host``, and orphans that bear our name.
+
+    A process of our name that still has a living host above it belongs to somebody else who uses the library at
+    the same time.
+    """
+    found = []
+    for process in table.values():
+        if process.pid == host:
+            continue
+        first_stranger = _ancestors_while_ours(table, process)
+        orphan = process.ours and (first_stranger is None or first_stranger.pid == 1)
+        if orphan or _descends(table, process, host):
+            found.append(process)
+    return found
+
+
+def process_table() -> Dict[int, Process]:
+    """All processes of the host that this user can see."""
+    table = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path("/proc", entry, "stat").read_text(errors="replace")
+        except OSError:
+            continue  # It ended while we were looking.
+        # The name is in parentheses and may hold any character, so the last one closes it.
+        name = stat[stat.index("(") + 1 : stat.rindex(")")]
+        fields = stat[stat.rindex(")") + 2 :].split()
+        table[int(entry)] = Process(int(entry), int(fields[1]), name, int(fields[19]))
+    return table
+
+
+def _descends(table: Dict[int, Process], process: Process, host: int) -> bool:
+    current: Optional[Process] = process
+    while current is not None and current.parent != 0:
+        if current.parent == host:
+            return True
+        current = table.get(current.parent)
+    return False
+
+
+def _ancestors_while_ours(table: Dict[int, Process], process: Process) -> Optional[Process]:
+    current: Optional[Process] = process
+    while current is not None and current.ours:
+        current = table.get(current.parent)
+    return current
+
+
+def _await_end(pid: int, seconds: float) -> bool:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(max(seconds, 0) * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _cgroups() -> List[str]:
+    found = []
+    for directory, children, _files in os.walk("/sys/fs/cgroup", onerror=None):
+        found += [os.path.join(directory, child) for child in children if MARK in child]
+    return found
+
+
+def _mounts() -> List[str]:
+    # The first six fields hold the mount's own id and place; the rest varies with options of the kernel.
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [" ".join(line.split()[:6]) for line in lines if MARK in line]
+
+
+def _directories() -> List[str]:
+    places = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/run", "/dev/shm", f"/run/user/{os.getuid()}"}
+    places.add(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
+    found = set()
+    for place in places:
+        try:
+            found |= {os.path.join(place, name) for name in os.listdir(place) if MARK in name}
+        except OSError:
+            continue  # Not there, or not ours to look at.
+    return sorted(found)
+
+
+def _descriptors() -> List[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(f"{fd} -> {os.readlink(f'/proc/self/fd/{fd}')}")
+        except OSError:
+            continue  # The directory's own descriptor, closed by now.
+    return found
