@@ -13,7 +13,6 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Dict, List, Optional, Tuple, Type
 
 #: The variable of the host's environment that must not be seen inside.
 SECRET_VARIABLE = "CODE_SERVICE_SECRET"
@@ -25,13 +24,13 @@ class Baits:
     def __init__(self) -> None:
         #: What no sandbox may ever print.
         self.secret = "canary-" + secrets.token_hex(16)
-        self._names: Dict[str, str] = {}
-        self._visits: List[str] = []
+        self._names: dict[str, str] = {}
+        self._visits: list[str] = []
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._selector = selectors.DefaultSelector()
 
-    def __enter__(self) -> "Baits":
+    def __enter__(self) -> Baits:
         with ExitStack() as stack:
             self._plant_secrets(stack)
             self._open_sockets(stack)
@@ -39,17 +38,17 @@ class Baits:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
 
     @property
-    def names(self) -> Dict[str, str]:
+    def names(self) -> dict[str, str]:
         """Where the baits are. An attack is told, so that it need not guess; what it is not told is the secret."""
         return dict(self._names)
 
     @property
-    def visits(self) -> Tuple[str, ...]:
+    def visits(self) -> tuple[str, ...]:
         """Who reached a socket of the host so far."""
         with self._lock:
             return tuple(self._visits)
@@ -67,7 +66,8 @@ class Baits:
             with socket.socket(family, kind) as visitor:
                 visitor.settimeout(10)
                 visitor.connect(target)
-                visitor.send(b"control")
+                if kind == socket.SOCK_DGRAM:
+                    visitor.send(b"control")
                 if self.secret.encode() not in visitor.recv(100):
                     raise RuntimeError(f"the bait at {target!r} does not answer")
         if len(self.visits) != 4:

@@ -8,7 +8,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, FrozenSet, List, Optional
 
 #: What the names of our processes, cgroups, mounts and directories have in common.
 MARK = "sandboxset"
@@ -34,15 +33,15 @@ class Process:
 class Census:
     """What there is at one moment, by kind; each kind a set of descriptions."""
 
-    processes: FrozenSet[str]
-    cgroups: FrozenSet[str]
-    mounts: FrozenSet[str]
-    directories: FrozenSet[str]
-    descriptors: FrozenSet[str]
+    processes: frozenset[str]
+    cgroups: frozenset[str]
+    mounts: frozenset[str]
+    directories: frozenset[str]
+    descriptors: frozenset[str]
 
     KINDS = ("processes", "cgroups", "mounts", "directories", "descriptors")
 
-    def left_behind(self, before: "Census") -> Dict[str, List[str]]:
+    def left_behind(self, before: Census) -> dict[str, list[str]]:
         """What is there now and was not there before, by kind; every kind is present, empty or not."""
         return {kind: sorted(getattr(self, kind) - getattr(before, kind)) for kind in self.KINDS}
 
@@ -73,7 +72,7 @@ def settle(before: Census, seconds: float) -> Census:
     return now
 
 
-def related(table: Dict[int, Process], host: int) -> List[Process]:
+def related(table: dict[int, Process], host: int) -> list[Process]:
     """The descendants of ``host``, and orphans that bear our name.
 
     A process of our name that still has a living host above it belongs to somebody else who uses the library at
@@ -90,7 +89,7 @@ def related(table: Dict[int, Process], host: int) -> List[Process]:
     return found
 
 
-def process_table() -> Dict[int, Process]:
+def process_table() -> dict[int, Process]:
     """All processes of the host that this user can see."""
     table = {}
     for entry in os.listdir("/proc"):
@@ -107,8 +106,8 @@ def process_table() -> Dict[int, Process]:
     return table
 
 
-def _descends(table: Dict[int, Process], process: Process, host: int) -> bool:
-    current: Optional[Process] = process
+def _descends(table: dict[int, Process], process: Process, host: int) -> bool:
+    current: Process | None = process
     while current is not None and current.parent != 0:
         if current.parent == host:
             return True
@@ -116,8 +115,8 @@ def _descends(table: Dict[int, Process], process: Process, host: int) -> bool:
     return False
 
 
-def _ancestors_while_ours(table: Dict[int, Process], process: Process) -> Optional[Process]:
-    current: Optional[Process] = process
+def _ancestors_while_ours(table: dict[int, Process], process: Process) -> Process | None:
+    current: Process | None = process
     while current is not None and current.ours:
         current = table.get(current.parent)
     return current
@@ -138,20 +137,20 @@ def _await_end(pid: int, seconds: float) -> bool:
         os.close(pidfd)
 
 
-def _cgroups() -> List[str]:
+def _cgroups() -> list[str]:
     found = []
     for directory, children, _files in os.walk("/sys/fs/cgroup", onerror=None):
         found += [os.path.join(directory, child) for child in children if MARK in child]
     return found
 
 
-def _mounts() -> List[str]:
+def _mounts() -> list[str]:
     # The first six fields hold the mount's own id and place; the rest varies with options of the kernel.
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return [" ".join(line.split()[:6]) for line in lines if MARK in line]
 
 
-def _directories() -> List[str]:
+def _directories() -> list[str]:
     places = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/run", "/dev/shm", f"/run/user/{os.getuid()}"}
     places.add(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
     found = set()
@@ -163,7 +162,7 @@ def _directories() -> List[str]:
     return sorted(found)
 
 
-def _descriptors() -> List[str]:
+def _descriptors() -> list[str]:
     found = []
     for fd in os.listdir("/proc/self/fd"):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, List, Mapping, Optional
+from collections.abc import Mapping
 
 from .checks import differs, first
 from .jobs import Check, Evidence, Refused, Result
@@ -22,22 +22,22 @@ ERRNO_NOT_PERMITTED, ERRNO_NO_SPACE, ERRNO_NO_SYSTEM_CALL = 1, 28, 38
 def attack(*findings: Check) -> Check:
     """What all attacks have in common, the secret stays secret and no bait is visited, and then ``findings``."""
 
-    def check(result: Result, evidence: Evidence) -> Optional[str]:
+    def check(result: Result, evidence: Evidence) -> str | None:
         return first(*(finding(result, evidence) for finding in (keeps_the_secret, reaches_no_bait, *findings)))
 
     return check
 
 
-def keeps_the_secret(result: Result, evidence: Evidence) -> Optional[str]:
+def keeps_the_secret(result: Result, evidence: Evidence) -> str | None:
     """The secret of the host appears in nothing that came out of the sandbox."""
-    places: Dict[str, str] = {"stdout": result.stdout, "stderr": result.stderr, "roll call": result.aftermath or ""}
+    places: dict[str, str] = {"stdout": result.stdout, "stderr": result.stderr, "roll call": result.aftermath or ""}
     for name, content in result.collected.items():
         places[name] = content.reason if isinstance(content, Refused) else content.decode("utf-8", "replace")
     leaks = [place for place, text in places.items() if evidence.secret in text]
     return f"the host's secret came out in {', '.join(leaks)}" if leaks else None
 
 
-def reaches_no_bait(_result: Result, evidence: Evidence) -> Optional[str]:
+def reaches_no_bait(_result: Result, evidence: Evidence) -> str | None:
     """Nobody knocked at a socket of the host."""
     return f"sockets of the host were reached: {', '.join(evidence.visits)}" if evidence.visits else None
 
@@ -45,7 +45,7 @@ def reaches_no_bait(_result: Result, evidence: Evidence) -> Optional[str]:
 def ends(*outcomes: str) -> Check:
     """The command ended in one of these ways."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         if result.outcome in outcomes:
             return None
         return f"{result.outcome} {result.exit_code} instead of {' or '.join(outcomes)}: {result.stderr[-300:]!r}"
@@ -53,7 +53,7 @@ def ends(*outcomes: str) -> Check:
     return check
 
 
-def exits_cleanly(result: Result, _evidence: Evidence) -> Optional[str]:
+def exits_cleanly(result: Result, _evidence: Evidence) -> str | None:
     """The attack ran to its own end, so that its report is complete."""
     if (result.outcome, result.exit_code) == ("exited", 0):
         return None
@@ -63,7 +63,7 @@ def exits_cleanly(result: Result, _evidence: Evidence) -> Optional[str]:
 def says(pattern: str) -> Check:
     """The attack got as far as printing this; one that never began proves nothing."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         return None if re.search(pattern, result.stdout, re.MULTILINE) else f"never said {pattern!r}: {result.stdout[-300:]!r}"
 
     return check
@@ -72,7 +72,7 @@ def says(pattern: str) -> Check:
 def never_says(pattern: str) -> Check:
     """The attack did not report this success."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         found = re.search(pattern, result.stdout, re.MULTILINE)
         return f"the attack says {found.group()!r}" if found else None
 
@@ -82,7 +82,7 @@ def never_says(pattern: str) -> Check:
 def at_most(name: str, limit: int) -> Check:
     """Every ``name=<number>`` in the report is within the limit, and there is one."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         numbers = [int(number) for number in re.findall(rf"\b{name}=(\d+)", result.stdout)]
         if not numbers:
             return f"reported no {name}: {result.stdout[-300:]!r}"
@@ -94,26 +94,26 @@ def at_most(name: str, limit: int) -> Check:
 def within(seconds: float) -> Check:
     """The exec returned in time, whatever the command did."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         return f"took {result.seconds:.1f} s" if result.seconds > seconds else None
 
     return check
 
 
-def leaves_nobody(result: Result, _evidence: Evidence) -> Optional[str]:
+def leaves_nobody(result: Result, _evidence: Evidence) -> str | None:
     """The sandbox still works, and nothing runs in it but its init."""
     lines = (result.aftermath or "").splitlines()
     if not lines or lines[-1] != "roll call over":
         return f"the sandbox did not answer the roll call: {result.aftermath!r}"
     # A zombie runs nothing; it only waits to be counted.
-    alive = [line for line in lines[:-1] if line.split()[1] not in ("Z", "X")]
-    strangers = [line for line in alive if line.split()[0] != "1"]
+    alive = [line for line in lines[:-1] if not re.match(r"\d+ [ZX]\b", line)]
+    strangers = [line for line in alive if not line.startswith("1 ")]
     if len(strangers) == len(alive):
         return "the roll call did not see init, so it proves nothing"
     return f"still running afterwards: {strangers}" if strangers else None
 
 
-def output_is_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
+def output_is_bounded(result: Result, _evidence: Evidence) -> str | None:
     """No more than the limit of each stream was kept, and the rest was counted."""
     return first(
         f"{len(result.stdout)} bytes of stdout were kept" if len(result.stdout) > OUTPUT_BYTES else None,
@@ -123,13 +123,13 @@ def output_is_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
     )
 
 
-def out_of_memory(result: Result, _evidence: Evidence) -> Optional[str]:
+def out_of_memory(result: Result, _evidence: Evidence) -> str | None:
     """The kernel ended the hoard; without memory cgroups a limit of the address space may, as Python tells."""
     refused = result.outcome == "exited" and result.exit_code == 1 and "MemoryError" in result.stderr
     return None if result.outcome == "out_of_memory" or refused else f"{result.outcome} {result.exit_code}"
 
 
-def disk_is_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
+def disk_is_bounded(result: Result, _evidence: Evidence) -> str | None:
     """Scratch ended at its limit, no other place takes more, and the root takes nothing."""
     places = reports(result.stdout)
     scratch = places.get("/scratch", {})
@@ -143,7 +143,7 @@ def disk_is_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
     )
 
 
-def inodes_are_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
+def inodes_are_bounded(result: Result, _evidence: Evidence) -> str | None:
     """No place takes more files than scratch may have, and scratch did end there."""
     places = reports(result.stdout)
     for place, found in places.items():
@@ -152,7 +152,7 @@ def inodes_are_bounded(result: Result, _evidence: Evidence) -> Optional[str]:
     return differs("scratch ended with errno", places.get("/scratch", {}).get("errno"), str(ERRNO_NO_SPACE))
 
 
-def reports(text: str) -> Dict[str, Dict[str, str]]:
+def reports(text: str) -> dict[str, dict[str, str]]:
     """The ``key=value`` pairs of each line, by its ``place``."""
     lines = [dict(re.findall(r"(\w+)=(\S+)", line)) for line in text.splitlines()]
     return {line["place"]: line for line in lines if "place" in line}
@@ -162,8 +162,8 @@ def is_refused(*labels: str, also: str = "") -> Check:
     """Each attempt was reported, and each was refused at once; an unanswered packet is one that left."""
     accepted = REFUSALS | set(also.split())
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
-        tried: Dict[str, List[str]] = {}
+    def check(result: Result, _evidence: Evidence) -> str | None:
+        tried: dict[str, list[str]] = {}
         for label, end in re.findall(r"^([\w ]+)=(\S+)", result.stdout, re.MULTILINE):
             tried.setdefault(label, []).append(end)
         for label in labels:
@@ -176,7 +176,7 @@ def is_refused(*labels: str, also: str = "") -> Check:
     return check
 
 
-def gains_nothing(result: Result, _evidence: Evidence) -> Optional[str]:
+def gains_nothing(result: Result, _evidence: Evidence) -> str | None:
     """No right was gained, dangerous system calls do not exist, and no capability is left in any set."""
     ended = dict(re.findall(r"^([^=\n]+)=(.+)$", result.stdout, re.MULTILINE))
     gained = [label for label, end in ended.items() if end == "GAINED"]
@@ -197,7 +197,7 @@ def gains_nothing(result: Result, _evidence: Evidence) -> Optional[str]:
     )
 
 
-def environment_is_empty(result: Result, _evidence: Evidence) -> Optional[str]:
+def environment_is_empty(result: Result, _evidence: Evidence) -> str | None:
     """Only variables that every program expects, and only the three standard streams."""
     report = re.search(r"^variables=(\S*) wanted=(\w+)$", result.stdout, re.MULTILINE)
     if not report:
@@ -213,10 +213,10 @@ def environment_is_empty(result: Result, _evidence: Evidence) -> Optional[str]:
     )
 
 
-def reads_back(expected: Mapping[str, Optional[bytes]]) -> Check:
+def reads_back(expected: Mapping[str, bytes | None]) -> Check:
     """``read_file`` returned exactly these contents; for those that are None it refused."""
 
-    def check(result: Result, _evidence: Evidence) -> Optional[str]:
+    def check(result: Result, _evidence: Evidence) -> str | None:
         for name, content in expected.items():
             got = result.collected.get(name)
             if got is None:

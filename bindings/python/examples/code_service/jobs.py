@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Dict, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import Protocol
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,7 +27,7 @@ class Result:
     """Everything that is known about one finished run of a job; the only thing a check may judge."""
 
     outcome: str
-    exit_code: Optional[int] = None
+    exit_code: int | None = None
     stdout: str = ""
     stderr: str = ""
     #: Bytes of standard output and error that were not kept.
@@ -34,9 +35,9 @@ class Result:
     #: How long the exec took, in seconds.
     seconds: float = 0.0
     #: The files named by ``Job.collect``.
-    collected: Mapping[str, Union[bytes, Refused]] = field(default_factory=dict)
+    collected: Mapping[str, bytes | Refused] = field(default_factory=dict)
     #: What the roll call in the same sandbox printed after the job, if the job asked for one.
-    aftermath: Optional[str] = None
+    aftermath: str | None = None
 
 
 class Evidence(Protocol):
@@ -47,12 +48,12 @@ class Evidence(Protocol):
         """What no sandbox may ever print."""
 
     @property
-    def visits(self) -> Tuple[str, ...]:
+    def visits(self) -> tuple[str, ...]:
         """Who reached a socket of the host so far."""
 
 
 #: Returns what is wrong with a result, or None when nothing is.
-Check = Callable[[Result, Evidence], Optional[str]]
+Check = Callable[[Result, Evidence], str | None]
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class Job:
 
     name: str
     #: The command. ``{canary}`` and the like are replaced by what the baits of this run are called.
-    argv: Tuple[str, ...]
+    argv: tuple[str, ...]
     check: Check
     #: Paths of files to upload, relative to the example's directory; they arrive by their last name.
-    files: Tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     stdin: bytes = b""
     env: Mapping[str, str] = field(default_factory=dict)
     #: Seconds. A harmless job needs a fraction of it; only a hang or an attack reaches it.
@@ -72,23 +73,30 @@ class Job:
     #: A program of the host's root file system that the command starts and cannot do without.
     needs: str = ""
     #: Files to read back with ``read_file`` after the command.
-    collect: Tuple[str, ...] = ()
+    collect: tuple[str, ...] = ()
     #: Whether to count the processes of the sandbox after the command.
     roll_call: bool = False
     #: Whether the job attacks. Its sandbox is destroyed afterwards, and "passed" means "was contained".
     hostile: bool = False
 
-    def missing(self) -> Optional[str]:
+    def missing(self) -> str | None:
         """The interpreter or compiler that this host does not have, if any."""
         wanted = [program for program in (self.argv[0], self.needs) if program]
         return next((program for program in wanted if resolve(program) is None), None)
+
+    def judge(self, result: Result, evidence: Evidence) -> str | None:
+        """What is wrong with a result, or None. Output so strange that the check trips over it is wrong, too."""
+        try:
+            return self.check(result, evidence)
+        except Exception as error:  # The output is a stranger's; any way to stumble over it is possible.
+            return f"the check cannot read the result ({error!r}): {result.stdout[-300:]!r}"
 
     def command(self, names: Mapping[str, str]) -> list[str]:
         """The arguments for exec, with the program's real path and the baits' names filled in."""
         program = resolve(self.argv[0]) or self.argv[0]
         return [program] + [fill(argument, names) for argument in self.argv[1:]]
 
-    def uploads(self) -> Dict[str, bytes]:
+    def uploads(self) -> dict[str, bytes]:
         """The files to write before the command, by the name they get in the sandbox."""
         return {Path(path).name: (HERE / path).read_bytes() for path in self.files}
 
@@ -99,7 +107,7 @@ def python_job(
     arguments: Sequence[str] = (),
     files: Sequence[str] = (),
     stdin: bytes = b"",
-    env: Optional[Mapping[str, str]] = None,
+    env: Mapping[str, str] | None = None,
     collect: Sequence[str] = (),
 ) -> Job:
     """A harmless job whose program is ``programs/<name>.py``, with further files to upload beside it."""
@@ -114,7 +122,7 @@ def python_job(
     )
 
 
-def resolve(program: str) -> Optional[str]:
+def resolve(program: str) -> str | None:
     """The real path of a program that is part of the root file system, or None.
 
     Links are followed here because Debian's ``awk`` leads through ``/etc/alternatives``, and the ``/etc`` of a

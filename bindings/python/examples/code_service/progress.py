@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from typing import List, TextIO
+from typing import TextIO
 
 
 class Progress:
@@ -19,7 +19,7 @@ class Progress:
         self._stream = stream
         self._tty = stream.isatty()
         self._lock = threading.Lock()
-        self._running: List[str] = []
+        self._running: list[str] = []
         self._done = 0
         self._failed = 0
         self._reused = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Dict, Iterable, List, Optional, Sequence
+from collections.abc import Iterable, Sequence
 
 from .runner import Record
 from .table import duration, percentile, printable, render
@@ -11,7 +11,7 @@ from .table import duration, percentile, printable, render
 
 def jobs_table(records: Sequence[Record]) -> str:
     """One line per job, all its rounds together: harmless ones first, then by name."""
-    by_name: Dict[str, List[Record]] = {}
+    by_name: dict[str, list[Record]] = {}
     for record in records:
         by_name.setdefault(record.job, []).append(record)
     rows = []
@@ -36,7 +36,7 @@ def verdict(runs: Sequence[Record]) -> str:
     return "contained" if runs[0].hostile else "passed"
 
 
-def problems(records: Sequence[Record]) -> List[str]:
+def problems(records: Sequence[Record]) -> list[str]:
     """One line per failed run."""
     return [f"{record.job}: {printable(record.problem, 600)}" for record in records if record.problem is not None]
 
@@ -47,7 +47,7 @@ def hit_rate(records: Sequence[Record]) -> float:
     return sum(record.reused for record in served) / len(served) if served else 0.0
 
 
-def timings_table(series: Dict[str, List[float]]) -> str:
+def timings_table(series: dict[str, list[float]]) -> str:
     """p50, p99 and the number of samples of each series of seconds."""
     rows = [
         [name, duration(percentile(values, 50)), duration(percentile(values, 99)), str(len(values))]
@@ -57,7 +57,7 @@ def timings_table(series: Dict[str, List[float]]) -> str:
     return render(["operation", "p50", "p99", "n"], rows, right=[1, 2, 3])
 
 
-def timings(records: Sequence[Record]) -> Dict[str, List[float]]:
+def timings(records: Sequence[Record]) -> dict[str, list[float]]:
     """The steps of all runs; attacks are left out of exec, since most end by their own time-out."""
     return {
         "get, under load": _present(record.get for record in records),
@@ -66,7 +66,7 @@ def timings(records: Sequence[Record]) -> Dict[str, List[float]]:
     }
 
 
-def census_lines(left: Dict[str, List[str]]) -> List[str]:
+def census_lines(left: dict[str, list[str]]) -> list[str]:
     """How many of each kind were left behind, and which."""
     lines = []
     for kind, found in left.items():
@@ -80,9 +80,9 @@ def _latency(runs: Sequence[Record]) -> str:
     return duration(totals[0]) if len(totals) == 1 else f"{duration(min(totals))} .. {duration(max(totals))}"
 
 
-def _counted(values: Iterable[str]) -> List[str]:
+def _counted(values: Iterable[str]) -> list[str]:
     return [value if count == 1 else f"{value} ×{count}" for value, count in Counter(values).most_common()]
 
 
-def _present(values: Iterable[Optional[float]]) -> List[float]:
+def _present(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Union
+from typing import Any
 
 import sandboxset
 
@@ -27,12 +27,12 @@ class Record:
     hostile: bool
     outcome: str
     #: What is wrong with the result; None when nothing is.
-    problem: Optional[str]
+    problem: str | None
     reused: bool = False
     #: Seconds each step took; ``get`` includes waiting for a sandbox that others held.
-    get: Optional[float] = None
-    exec: Optional[float] = None
-    put: Optional[float] = None
+    get: float | None = None
+    exec: float | None = None
+    put: float | None = None
     total: float = 0.0
 
 
@@ -41,21 +41,21 @@ def run(pool: Any, job: Job, baits: Baits) -> Record:
     started = time.perf_counter()
     try:
         sandbox = pool.get_or_create_unpaused(timeout=GET_TIMEOUT)
-    except sandboxset.Error as error:
+    except sandboxset.SandboxSetError as error:
         return Record(job.name, job.hostile, "no sandbox", str(error), total=time.perf_counter() - started)
     got = time.perf_counter()
     reused = sandbox.reused
     put_seconds = None
     try:
         result = execute(sandbox, job, baits)
-        problem = job.check(result, baits)
+        problem = job.judge(result, baits)
         if job.hostile or problem:
             sandbox.destroy(f"ran {job.name}")
         else:
             before_put = time.perf_counter()
             sandbox.put()
             put_seconds = time.perf_counter() - before_put
-    except sandboxset.Error as error:
+    except sandboxset.SandboxSetError as error:
         sandbox.destroy(f"{job.name} failed")
         result, problem = Result("error"), str(error)
     except BaseException:
@@ -90,13 +90,13 @@ def execute(sandbox: Any, job: Job, baits: Baits) -> Result:
     )
 
 
-def collect(sandbox: Any, job: Job) -> Dict[str, Union[bytes, Refused]]:
+def collect(sandbox: Any, job: Job) -> dict[str, bytes | Refused]:
     """Reads the job's files back. A refusal is a result too: an attack is supposed to meet one."""
-    collected: Dict[str, Union[bytes, Refused]] = {}
+    collected: dict[str, bytes | Refused] = {}
     for path in job.collect:
         try:
             collected[path] = sandbox.read_file(path)
-        except sandboxset.Error as error:
+        except sandboxset.SandboxSetError as error:
             collected[path] = Refused(str(error))
     return collected
 

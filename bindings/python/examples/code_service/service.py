@@ -9,7 +9,8 @@ import random
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
 import sandboxset
 
@@ -28,9 +29,9 @@ QUIET_ROUNDS = 200
 
 
 def main(
-    arguments: Optional[Sequence[str]] = None,
+    arguments: Sequence[str] | None = None,
     open_set: Callable[[int], Any] = lambda size: sandboxset.SandboxSet(max_size=size),
-    jobs: Optional[Sequence[Job]] = None,
+    jobs: Sequence[Job] | None = None,
     out: TextIO = sys.stdout,
 ) -> int:
     """Runs the demo; 0 if every job did what it must and nothing was left behind. The other parameters are for tests."""
@@ -58,7 +59,7 @@ def main(
     return tell(chosen, records, quiet, left, seconds, out)
 
 
-def parse(arguments: Optional[Sequence[str]]) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="code_service", description="Runs many jobs in a few sandboxes.")
     parser.add_argument("--threads", type=positive, default=8, help="threads that submit jobs (default 8)")
@@ -77,10 +78,10 @@ def positive(text: str) -> int:
     return number
 
 
-def plan(jobs: Sequence[Job], rounds: int, seed: int) -> List[Job]:
+def plan(jobs: Sequence[Job], rounds: int, seed: int) -> list[Job]:
     """Every job ``rounds`` times, each round in an order of its own; the same seed gives the same plan."""
     order = random.Random(seed)
-    planned: List[Job] = []
+    planned: list[Job] = []
     for _ in range(rounds):
         shuffled = list(jobs)
         order.shuffle(shuffled)
@@ -88,13 +89,13 @@ def plan(jobs: Sequence[Job], rounds: int, seed: int) -> List[Job]:
     return planned
 
 
-def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextIO) -> List[Record]:
+def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextIO) -> list[Record]:
     """Runs the jobs from a queue on ``threads`` threads and returns their records in the order they finished."""
-    waiting: "queue.SimpleQueue[Job]" = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
         waiting.put(job)
-    records: List[Record] = []
-    failures: List[BaseException] = []
+    records: list[Record] = []
+    failures: list[BaseException] = []
     progress = Progress(len(jobs), out)
 
     def work() -> None:
@@ -106,7 +107,7 @@ def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextI
             progress.start(job.name)
             try:
                 record = runner.run(pool, job, baits)
-            except BaseException as failure:  # A defect of a check; it must end the run, not one thread of it.
+            except BaseException as failure:  # A defect of the service; it must end the run, not one thread of it.
                 failures.append(failure)
                 return
             records.append(record)
@@ -123,7 +124,7 @@ def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextI
     return records
 
 
-def quiet_timings(pool: Any, rounds: int) -> Dict[str, List[float]]:
+def quiet_timings(pool: Any, rounds: int) -> dict[str, list[float]]:
     """Get and put with nobody else around: what the set itself costs, without waiting for other jobs."""
     gets, puts = [], []
     # The first get may have to create, and the first unpause finds cold caches.
@@ -141,8 +142,8 @@ def quiet_timings(pool: Any, rounds: int) -> Dict[str, List[float]]:
 def tell(
     chosen: Sequence[Job],
     records: Sequence[Record],
-    quiet: Dict[str, List[float]],
-    left: Dict[str, List[str]],
+    quiet: dict[str, list[float]],
+    left: dict[str, list[str]],
     seconds: float,
     out: TextIO,
 ) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Iterable, List, Sequence
+from collections.abc import Iterable, Sequence
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
@@ -36,7 +36,7 @@ def render(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[i
         if len(row) != len(head):
             raise ValueError(f"a row of {len(row)} cells under {len(head)} headings")
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines: List[str] = [_line(head, widths, right), "  ".join("-" * width for width in widths)]
+    lines: list[str] = [_line(head, widths, right), "  ".join("-" * width for width in widths)]
     lines += [_line(row, widths, right) for row in rows]
     return "\n".join(lines)
 
@@ -44,7 +44,7 @@ def render(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[i
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> str:
     padded = [
         cell.rjust(width) if column in right else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(cells, widths))
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=False))
     ]
     return "  ".join(padded).rstrip()
 

@@ -4,7 +4,7 @@ import os
 import signal
 
 reader, writer = os.pipe()
-for number in range(16):
+for _number in range(16):
     if os.fork() == 0:
         hoard = bytearray(os.urandom(4096) * (40 << 8))  # 40 MiB
         os.write(writer, b"x")

@@ -13,7 +13,7 @@ def attempt(label, family, kind, address, act):
             s.settimeout(0.5)
             act(s, address)
             print(f"{label}=REACHED", s.recv(100))
-    except socket.timeout:
+    except TimeoutError:
         print(f"{label}=SILENCE")
     except OSError as error:
         print(f"{label}={errno.errorcode.get(error.errno, error)}")

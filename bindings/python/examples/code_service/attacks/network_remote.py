@@ -23,7 +23,7 @@ for label, family, kind, protocol, address in TARGETS:
             s.connect(address)
             s.send(b"GET / HTTP/1.0\r\n\r\n")
             print(f"{label}=SENT")
-    except socket.timeout:
+    except TimeoutError:
         # Nobody answered, but the packet left: that is not what "no network" means.
         print(f"{label}=SILENCE")
     except OSError as error:

@@ -12,7 +12,7 @@ for label, address in (("abstract", "\0" + abstract), ("path", path), ("around",
                 s.settimeout(0.5)
                 s.connect(address)
                 print(f"{label}=REACHED", s.recv(100))
-        except socket.timeout:
+        except TimeoutError:
             print(f"{label}=SILENCE")
         except OSError as error:
             print(f"{label}={errno.errorcode.get(error.errno, error)}")

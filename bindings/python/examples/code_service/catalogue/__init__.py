@@ -8,7 +8,7 @@ from ..jobs import Job
 from . import algorithms, archives, attacks, data, interpreters, maths, shell, systems, texts
 
 
-def all_jobs() -> List[Job]:
+def all_jobs() -> list[Job]:
     """Every job there is; names are unique."""
     modules = (texts, data, archives, maths, algorithms, interpreters, systems, shell, attacks)
     jobs = [job for module in modules for job in module.JOBS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Dict, List, Optional, Tuple
 
 from ..checks import differs, first, output, prints
 from ..jobs import python_job
@@ -19,7 +18,7 @@ KNAPSACK = ((12, 24), (7, 13), (11, 23), (8, 15), (9, 16), (6, 11), (5, 9), (14,
 CAPACITY = 40
 
 
-def make_roads() -> List[Tuple[int, int, int]]:
+def make_roads() -> list[tuple[int, int, int]]:
     """A grid of streets; every fifth goes one way only."""
     chance, roads = random.Random(41), []
     for row in range(SIDE):
@@ -37,10 +36,10 @@ def make_roads() -> List[Tuple[int, int, int]]:
 ROADS = make_roads()
 
 
-def road_grid(printed: str) -> Optional[str]:
+def road_grid(printed: str) -> str | None:
     """The length by Bellman and Ford, who need no priority queue; and the path really is that long."""
     goal = SIDE * SIDE - 1
-    best: Dict[int, float] = {0: 0}
+    best: dict[int, float] = {0: 0}
     changed = True
     while changed:
         changed = False
@@ -54,28 +53,28 @@ def road_grid(printed: str) -> Optional[str]:
         differs("reachable", reachable, f"reachable {len(best)}"),
         differs("metres", length, f"metres {best[goal]}"),
         differs("ends of the path", (path[0], path[-1]), (0, goal)),
-        differs("length of the path", sum(roads[step] for step in zip(path, path[1:])), best[goal]),
+        differs("length of the path", sum(roads[step] for step in zip(path, path[1:], strict=False)), best[goal]),
     )
 
 
-def sudoku(printed: str) -> Optional[str]:
+def sudoku(printed: str) -> str | None:
     """Each solution keeps the given digits and has all nine in every row, column and box; the last has none."""
     *solutions, last = printed.splitlines()
     if len(solutions) != len(PUZZLES) - 1 or last != "no solution":
         return f"{len(solutions)} solutions, then {last!r}"
-    for puzzle, solved in zip(PUZZLES, solutions):
+    for puzzle, solved in zip(PUZZLES, solutions, strict=False):
         rows = [solved[start : start + 9] for start in range(0, 81, 9)]
-        columns = ["".join(column) for column in zip(*rows)]
+        columns = ["".join(column) for column in zip(*rows, strict=False)]
         boxes = ["".join(rows[r + i][c : c + 3] for i in range(3)) for r in (0, 3, 6) for c in (0, 3, 6)]
         for unit in rows + columns + boxes:
             if "".join(sorted(unit)) != "123456789":
                 return f"{unit} is not a full unit of {solved}"
-        if any(given not in (".", digit) for given, digit in zip(puzzle, solved)):
+        if any(given not in (".", digit) for given, digit in zip(puzzle, solved, strict=False)):
             return f"{solved} does not keep the digits of {puzzle}"
     return None
 
 
-def knapsack(printed: str) -> Optional[str]:
+def knapsack(printed: str) -> str | None:
     """The best value of all 4096 choices, and a choice that has it."""
     value, chosen_line = printed.splitlines()
     best = 0
@@ -91,7 +90,7 @@ def knapsack(printed: str) -> Optional[str]:
     )
 
 
-def n_queens(printed: str) -> Optional[str]:
+def n_queens(printed: str) -> str | None:
     """The known counts, and a board on which no two queens attack each other."""
     counts, *board = printed.splitlines()
     queens = [(row, line.split().index("Q")) for row, line in enumerate(board)]

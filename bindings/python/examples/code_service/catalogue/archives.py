@@ -10,7 +10,7 @@ import random
 import struct
 import tarfile
 import zlib
-from typing import Iterator, Optional, Tuple
+from collections.abc import Iterator
 
 from ..checks import differs, ended_well, first, output
 from ..jobs import HERE, Evidence, Refused, Result, python_job
@@ -19,7 +19,7 @@ from .texts import AMENDMENTS, DECLARATION, GETTYSBURG, SONNETS
 TEXTS = (AMENDMENTS, DECLARATION, GETTYSBURG, SONNETS)
 
 
-def compression(printed: str) -> Optional[str]:
+def compression(printed: str) -> str | None:
     """The digest of the input is right, and everything came back as it was."""
     data = (HERE / DECLARATION).read_bytes() * 8
     expected = [f"input {len(data)} {hashlib.sha256(data).hexdigest()}"]
@@ -28,7 +28,7 @@ def compression(printed: str) -> Optional[str]:
     return differs("result", printed.splitlines(), [*expected, "cut-off stream refused"])
 
 
-def hash_chain(printed: str) -> Optional[str]:
+def hash_chain(printed: str) -> str | None:
     """The last seal, computed here once more."""
     seal = base64.b64encode(bytes(32)).decode()
     for number in range(2000):
@@ -38,7 +38,7 @@ def hash_chain(printed: str) -> Optional[str]:
     return differs("result", printed.splitlines(), [seal, "forged before: None", "forged after: 1000"])
 
 
-def external_sort(printed: str) -> Optional[str]:
+def external_sort(printed: str) -> str | None:
     """The same lines, sorted in memory."""
     numbers = random.Random(7)
     lines = sorted(f"{numbers.getrandbits(48):012x} {numbers.getrandbits(32)}\n" for _ in range(120_000))
@@ -46,7 +46,7 @@ def external_sort(printed: str) -> Optional[str]:
     return differs("result", printed.strip(), f"runs 12, lines 120000, ordered True, same size True, {digest}")
 
 
-def archives(result: Result, _evidence: Evidence) -> Optional[str]:
+def archives(result: Result, _evidence: Evidence) -> str | None:
     """The job's own findings, and its tar as the host reads it."""
     names = [path.rpartition("/")[2] for path in TEXTS]
     expected = ["zip test None", *(f"{name} same" for name in names), "refused ../../escape"]
@@ -60,7 +60,7 @@ def archives(result: Result, _evidence: Evidence) -> Optional[str]:
     return differs("archive", contents, {f"texts/{name}": (HERE / "texts" / name).read_bytes() for name in names})
 
 
-def png_writer(result: Result, _evidence: Evidence) -> Optional[str]:
+def png_writer(result: Result, _evidence: Evidence) -> str | None:
     """Decodes the picture: every check sum, the header, and the colours at three places."""
     picture = result.collected["wheel.png"]
     if isinstance(picture, Refused):
@@ -71,7 +71,7 @@ def png_writer(result: Result, _evidence: Evidence) -> Optional[str]:
     rows, above = [], bytes(size * 4)
     raw = zlib.decompress(chunks.get(b"IDAT", zlib.compress(b"")))
     for start in range(0, len(raw), 1 + size * 4):
-        above = bytes((delta + up) & 255 for delta, up in zip(raw[start + 1 : start + 1 + size * 4], above))
+        above = bytes((delta + up) & 255 for delta, up in zip(raw[start + 1 : start + 1 + size * 4], above, strict=False))
         rows.append([tuple(above[i : i + 4]) for i in range(0, len(above), 4)])
     if len(rows) != size:
         return f"{len(rows)} rows instead of {size}"
@@ -85,7 +85,7 @@ def png_writer(result: Result, _evidence: Evidence) -> Optional[str]:
     )
 
 
-def png_chunks(picture: bytes) -> Iterator[Tuple[bytes, bytes]]:
+def png_chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of a PNG whose check sums are right."""
     position = 8
     while position < len(picture):

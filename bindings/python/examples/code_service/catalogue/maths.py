@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from typing import List, Optional, Tuple
 
 from ..checks import differs, first, output, prints
 from ..jobs import python_job
@@ -13,7 +12,7 @@ FACTORS = ("31415926535897932384626433832795028841971693993751" * 8, "2718281828
 CENTRES = ((-4.0, 1.0), (0.0, -3.0), (2.0, 4.0), (6.0, 0.0))
 
 
-def make_points() -> List[Tuple[float, float]]:
+def make_points() -> list[tuple[float, float]]:
     """Clouds around the centres, 150 points each."""
     chance = random.Random(31)
     points = [(chance.gauss(x, 0.5), chance.gauss(y, 0.5)) for x, y in CENTRES for _ in range(150)]
@@ -24,14 +23,14 @@ def make_points() -> List[Tuple[float, float]]:
 POINTS = make_points()
 
 
-def fft(printed: str) -> Optional[str]:
+def fft(printed: str) -> str | None:
     """The tones that were mixed, and a product of two numbers of some 400 digits."""
     one, other = map(int, FACTORS)
     expected = ["tone 50 amplitude 3.000", "tone 120 amplitude 1.000", "tone 333 amplitude 0.500", str(one * other)]
     return differs("result", printed.splitlines(), expected)
 
 
-def mandelbrot(printed: str) -> Optional[str]:
+def mandelbrot(printed: str) -> str | None:
     """The set is its own mirror image; its heart is inside; the corners are far outside."""
     lines = printed.splitlines()
     return first(
@@ -43,18 +42,18 @@ def mandelbrot(printed: str) -> Optional[str]:
     )
 
 
-def kmeans(printed: str) -> Optional[str]:
+def kmeans(printed: str) -> str | None:
     """Every true centre is found to within a fraction of a cloud's width, with about its own points."""
     found = [tuple(map(float, line.split())) for line in printed.splitlines()]
     if len(found) != len(CENTRES):
         return f"{len(found)} centres instead of {len(CENTRES)}"
-    for (x, y), (a, b, count) in zip(sorted(CENTRES), found):
+    for (x, y), (a, b, count) in zip(sorted(CENTRES), found, strict=False):
         if math.dist((x, y), (a, b)) > 0.2 or abs(count - 150) > 3:
             return f"the cloud at {x}, {y} was taken for {a}, {b} with {count} points"
     return None
 
 
-def queue_simulation(printed: str) -> Optional[str]:
+def queue_simulation(printed: str) -> str | None:
     """The simulated wait is within a tenth of the one that queueing theory proves."""
     served, wait = printed.splitlines()
     simulated = float(wait.split()[2].rstrip(","))

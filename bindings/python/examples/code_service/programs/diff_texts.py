@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import sys
 
 
 def apply(lines, patch):

@@ -16,7 +16,7 @@ with open("large.txt", "w") as file:
 runs = []
 with open("large.txt") as file:
     while True:
-        chunk = [line for _, line in zip(range(RUN), file)]
+        chunk = [line for _, line in zip(range(RUN), file, strict=False)]
         if not chunk:
             break
         chunk.sort()

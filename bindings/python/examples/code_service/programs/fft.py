@@ -10,14 +10,14 @@ def transform(values, sign=-1):
         return values
     even, odd = transform(values[::2], sign), transform(values[1::2], sign)
     turned = [cmath.exp(sign * 2j * cmath.pi * k / len(values)) * odd[k] for k in range(len(odd))]
-    return [e + t for e, t in zip(even, turned)] + [e - t for e, t in zip(even, turned)]
+    return [e + t for e, t in zip(even, turned, strict=False)] + [e - t for e, t in zip(even, turned, strict=False)]
 
 
 def multiply(a, b):
     """The product of two non-negative numbers given as decimal text, digit by digit through the transform."""
     size = 1 << (len(a) + len(b)).bit_length()
     one, other = ([int(d) for d in reversed(text)] + [0] * (size - len(text)) for text in (a, b))
-    pointwise = [x * y for x, y in zip(transform(one), transform(other))]
+    pointwise = [x * y for x, y in zip(transform(one), transform(other), strict=False)]
     digits, carry = [], 0
     for value in transform(pointwise, sign=1):
         carry, digit = divmod(round(value.real / size) + carry, 10)

@@ -24,10 +24,10 @@ class Ledger:
 
 bank = Ledger()
 bank.transfer("opening", "equity", "ada", "1000")
-for month in range(120):
+for _month in range(120):
     bank.transfer("interest", "interest paid", "ada", bank.balance("ada") * Decimal("0.05") / 12)
 bank.transfer("opening", "equity", "blaise", "0.30")
-for coin in range(3):
+for _coin in range(3):
     bank.transfer("coin", "blaise", "charles", "0.10")
 try:
     bank.transfer("nothing", "ada", "blaise", "0.004")

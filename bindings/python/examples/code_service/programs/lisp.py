@@ -33,7 +33,7 @@ def read(tokens):
 
 class Scope(dict):
     def __init__(self, names=(), values=(), outer=None):
-        super().__init__(zip(names, values))
+        super().__init__(zip(names, values, strict=False))
         self.outer = outer
 
     def holder(self, name):
@@ -64,7 +64,7 @@ def evaluate(x, scope):
         scope.holder(x[1])[x[1]] = value = evaluate(x[2], scope)
         return value
     if head == "let":
-        names, values = zip(*x[1])
+        names, values = zip(*x[1], strict=False)
         return evaluate(x[2], Scope(names, [evaluate(value, scope) for value in values], scope))
     if head == "lambda":
         return lambda *values: evaluate(x[2], Scope(x[1], values, scope))

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 words = open(sys.argv[1], encoding="utf-8").read().split()
 followers = defaultdict(list)
-for first, second, third in zip(words, words[1:], words[2:]):
+for first, second, third in zip(words, words[1:], words[2:], strict=False):
     followers[first, second].append(third)
 
 choice = random.Random(int(sys.argv[2]))

@@ -4,8 +4,8 @@ import random
 
 
 def product(a, b):
-    columns = list(zip(*b))
-    return [[sum(x * y for x, y in zip(row, column)) for column in columns] for row in a]
+    columns = list(zip(*b, strict=False))
+    return [[sum(x * y for x, y in zip(row, column, strict=False)) for column in columns] for row in a]
 
 
 def blocked(a, b, size=16):

@@ -25,7 +25,7 @@ previous = bytes(SIZE * 4)
 for y in range(SIZE):
     row = bytes(value for x in range(SIZE) for value in pixel(x, y))
     # Filter 2: each byte minus the one above. Smooth pictures pack better that way.
-    rows += b"\x02" + bytes((now - above) & 255 for now, above in zip(row, previous))
+    rows += b"\x02" + bytes((now - above) & 255 for now, above in zip(row, previous, strict=False))
     previous = row
 
 with open("wheel.png", "wb") as file:

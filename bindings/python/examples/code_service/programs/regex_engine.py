@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from functools import lru_cache
+from functools import cache
 
 NOTHING, EMPTY = ("nothing",), ("empty",)
 
@@ -26,7 +26,7 @@ def nullable(r):
     return kind == "then" and nullable(r[1]) and nullable(r[2])
 
 
-@lru_cache(maxsize=None)
+@cache
 def derive(r, letter):
     """What must follow after ``letter``."""
     kind = r[0]

@@ -15,7 +15,7 @@ def rhymes(one, other):
 
 def main():
     blocks = open(sys.argv[1], encoding="utf-8").read().strip().split("\n\n")
-    for number, body in zip(blocks[::2], blocks[1::2]):
+    for number, body in zip(blocks[::2], blocks[1::2], strict=False):
         lines = body.splitlines()
         ends = [last_word(line) for line in lines]
         # In a Shakespearean sonnet line 1 rhymes with 3, 2 with 4, and so on; the couplet rhymes with itself.

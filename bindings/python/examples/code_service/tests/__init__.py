@@ -1,0 +1,1 @@
+"""Tests of the code-running service; they need no sandbox."""
