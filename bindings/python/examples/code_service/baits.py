@@ -87,12 +87,18 @@ class Baits:
         os.environ[SECRET_VARIABLE] = self.secret
         stack.callback(os.environ.pop, SECRET_VARIABLE, None)
         # A neighbour whose command line holds the secret. It ends by end-of-file, should we be killed.
-        neighbour = subprocess.Popen([f"neighbour-{self.secret}"], executable="/bin/cat", stdin=subprocess.PIPE,
-                                     stdout=subprocess.DEVNULL)
+        neighbour = subprocess.Popen(
+            [f"neighbour-{self.secret}"], executable="/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
         stack.callback(neighbour.wait)
         stack.callback(neighbour.stdin.close)
-        self._names.update(canary=str(canary), host_pid=str(os.getpid()), neighbour_pid=str(neighbour.pid),
-                           directory=directory, variable=SECRET_VARIABLE)
+        self._names.update(
+            canary=str(canary),
+            host_pid=str(os.getpid()),
+            neighbour_pid=str(neighbour.pid),
+            directory=directory,
+            variable=SECRET_VARIABLE,
+        )
 
     def _open_sockets(self, stack: ExitStack) -> None:
         stack.callback(self._selector.close)
@@ -112,8 +118,9 @@ class Baits:
         watcher.start()
         stack.callback(watcher.join)
         stack.callback(stop.close)
-        self._names.update(tcp_port=str(tcp.getsockname()[1]), udp_port=str(udp.getsockname()[1]),
-                           abstract=abstract, unix_path=path)
+        self._names.update(
+            tcp_port=str(tcp.getsockname()[1]), udp_port=str(udp.getsockname()[1]), abstract=abstract, unix_path=path
+        )
 
     def _listen(self, stack: ExitStack, family: int, address: object, label: str) -> socket.socket:
         listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))

@@ -64,7 +64,11 @@ def says(pattern: str) -> Check:
     """The attack got as far as printing this; one that never began proves nothing."""
 
     def check(result: Result, _evidence: Evidence) -> str | None:
-        return None if re.search(pattern, result.stdout, re.MULTILINE) else f"never said {pattern!r}: {result.stdout[-300:]!r}"
+        return (
+            None
+            if re.search(pattern, result.stdout, re.MULTILINE)
+            else f"never said {pattern!r}: {result.stdout[-300:]!r}"
+        )
 
     return check
 
@@ -181,8 +185,16 @@ def gains_nothing(result: Result, _evidence: Evidence) -> str | None:
     ended = dict(re.findall(r"^([^=\n]+)=(.+)$", result.stdout, re.MULTILINE))
     gained = [label for label, end in ended.items() if end == "GAINED"]
     # These fail for want of arguments anyway; only these two numbers say that nobody looked at the arguments.
-    filtered = ("bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "add_key", "init_module", "kexec_load",
-                "open_by_handle_at")  # fmt: skip
+    filtered = (
+        "bpf",
+        "perf_event_open",
+        "userfaultfd",
+        "io_uring_setup",
+        "add_key",
+        "init_module",
+        "kexec_load",
+        "open_by_handle_at",
+    )
     blocked = {f"errno {number}" for number in (ERRNO_NOT_PERMITTED, ERRNO_NO_SYSTEM_CALL)}
     reachable = [label for label in filtered if label in ended and ended[label] not in blocked]
     identity = re.search(r"^uid (\d+) effective (\d+) (.*)$", result.stdout, re.MULTILINE)

@@ -50,10 +50,7 @@ class Progress:
 
     def _draw(self) -> None:
         elapsed = time.monotonic() - self._started
-        summary = (
-            f"{self._done}/{self._total} done, {self._failed} failed, "
-            f"{self._reused} reused, {elapsed:.1f} s"
-        )
+        summary = f"{self._done}/{self._total} done, {self._failed} failed, {self._reused} reused, {elapsed:.1f} s"
         if self._tty:
             filled = 20 * self._done // max(self._total, 1)
             bar = "#" * filled + "." * (20 - filled)

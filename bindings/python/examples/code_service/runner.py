@@ -63,9 +63,16 @@ def run(pool: Any, job: Job, baits: Baits) -> Record:
         raise
     finished = time.perf_counter()
     return Record(
-        job.name, job.hostile, describe(result), problem, reused,
-        get=got - started, exec=result.seconds or None, put=put_seconds, total=finished - started,
-    )  # fmt: skip
+        job.name,
+        job.hostile,
+        describe(result),
+        problem,
+        reused,
+        get=got - started,
+        exec=result.seconds or None,
+        put=put_seconds,
+        total=finished - started,
+    )
 
 
 def execute(sandbox: Any, job: Job, baits: Baits) -> Result:
@@ -120,4 +127,3 @@ def call_roll(sandbox: Any) -> str:
 def describe(result: Result) -> str:
     """How the command ended, in a word or two."""
     return f"exited {result.exit_code}" if result.outcome == "exited" else result.outcome.replace("_", " ")
-

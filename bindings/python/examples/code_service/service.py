@@ -34,7 +34,10 @@ def main(
     jobs: Sequence[Job] | None = None,
     out: TextIO = sys.stdout,
 ) -> int:
-    """Runs the demo; 0 if every job did what it must and nothing was left behind. The other parameters are for tests."""
+    """Runs the demo; 0 if every job did what it must and nothing was left behind.
+
+    The parameters after the first are for tests.
+    """
     options = parse(arguments)
     chosen = [job for job in (all_jobs() if jobs is None else jobs) if not options.only or job.name in options.only]
     if not chosen:
@@ -42,8 +45,11 @@ def main(
         return 2
     runnable = [job for job in chosen if job.missing() is None]
     harmless = sum(not job.hostile for job in runnable)
-    print(f"{harmless} harmless and {len(runnable) - harmless} hostile jobs, {options.rounds} times each: "
-          f"{options.threads} threads, one set of {options.size} sandboxes", file=out)  # fmt: skip
+    print(
+        f"{harmless} harmless and {len(runnable) - harmless} hostile jobs, {options.rounds} times each: "
+        f"{options.threads} threads, one set of {options.size} sandboxes",
+        file=out,
+    )
     with Baits() as baits:
         baits.prove()
         before = census.take()
@@ -162,6 +168,10 @@ def tell(
     # Without Python nearly nothing runs, and a demonstration of nothing must not look like a success.
     good = not failed and not residue and records and resolve(PYTHON) is not None
     not_run = f", {len(missing)} NOT RUN" if missing else ""
-    print(f"\n{len(records) - len(failed)} of {len(records)} runs passed{not_run}, {residue} things left behind: "
-          f"{'ok' if good else 'NOT OK'}", file=out, flush=True)  # fmt: skip
+    print(
+        f"\n{len(records) - len(failed)} of {len(records)} runs passed{not_run}, {residue} things left behind: "
+        f"{'ok' if good else 'NOT OK'}",
+        file=out,
+        flush=True,
+    )
     return 0 if good else 1

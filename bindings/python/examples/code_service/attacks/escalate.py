@@ -7,10 +7,26 @@ import platform
 libc = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWUSER, CLONE_NEWNS = 0x10000000, 0x00020000
 NUMBERS = {
-    "x86_64": {"bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "io_uring_setup": 425, "add_key": 248,
-               "init_module": 175, "kexec_load": 246, "open_by_handle_at": 304},
-    "aarch64": {"bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "io_uring_setup": 425, "add_key": 217,
-                "init_module": 105, "kexec_load": 104, "open_by_handle_at": 265},
+    "x86_64": {
+        "bpf": 321,
+        "perf_event_open": 298,
+        "userfaultfd": 323,
+        "io_uring_setup": 425,
+        "add_key": 248,
+        "init_module": 175,
+        "kexec_load": 246,
+        "open_by_handle_at": 304,
+    },
+    "aarch64": {
+        "bpf": 280,
+        "perf_event_open": 241,
+        "userfaultfd": 282,
+        "io_uring_setup": 425,
+        "add_key": 217,
+        "init_module": 105,
+        "kexec_load": 104,
+        "open_by_handle_at": 265,
+    },
 }.get(platform.machine(), {})
 
 
@@ -26,6 +42,7 @@ def call(function, *arguments):
     def act():
         if function(*arguments) < 0:
             raise OSError(ctypes.get_errno(), "refused")
+
     return act
 
 
@@ -33,6 +50,7 @@ def write(path, text):
     def act():
         with open(path, "w") as file:
             file.write(text)
+
     return act
 
 
@@ -48,8 +66,23 @@ attempt("umount", call(libc.umount2, b"/usr", 2))
 attempt("sethostname", call(libc.sethostname, b"evil", 4))
 for name, number in NUMBERS.items():
     attempt(name, call(libc.syscall, number, 0, 0, 0, 0, 0))
-for path in ("/usr/bin/evil", "/bin/evil", "/lib/evil", "/etc/evil", "/evil", "/proc/sys/kernel/hostname",
-             "/proc/sysrq-trigger", "/sys/fs/cgroup/cgroup.procs", "/proc/1/oom_score_adj"):
+for path in (
+    "/usr/bin/evil",
+    "/bin/evil",
+    "/lib/evil",
+    "/etc/evil",
+    "/evil",
+    "/proc/sys/kernel/hostname",
+    "/proc/sysrq-trigger",
+    "/sys/fs/cgroup/cgroup.procs",
+    "/proc/1/oom_score_adj",
+):
     attempt("write " + path, write(path, "1"))
 status = dict(line.split(":\t", 1) for line in open("/proc/self/status").read().splitlines() if ":\t" in line)
-print("uid", os.getuid(), "effective", os.geteuid(), *(f"{name}={status[name]}" for name in ("CapPrm", "CapEff", "CapBnd")))
+print(
+    "uid",
+    os.getuid(),
+    "effective",
+    os.geteuid(),
+    *(f"{name}={status[name]}" for name in ("CapPrm", "CapEff", "CapBnd")),
+)

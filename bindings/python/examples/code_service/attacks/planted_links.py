@@ -4,8 +4,13 @@ import os
 import sys
 
 canary = sys.argv[1]
-for name, target in (("report.txt", canary), ("shadow.txt", "/etc/shadow"), ("passwd.txt", "/etc/passwd"),
-                     ("up.txt", "../../../../../.." + canary), ("magic.txt", "/proc/self/root" + canary)):
+for name, target in (
+    ("report.txt", canary),
+    ("shadow.txt", "/etc/shadow"),
+    ("passwd.txt", "/etc/passwd"),
+    ("up.txt", "../../../../../.." + canary),
+    ("magic.txt", "/proc/self/root" + canary),
+):
     os.symlink(target, name)
 os.symlink(os.path.dirname(canary), "folder")
 os.mkfifo("fifo.txt")

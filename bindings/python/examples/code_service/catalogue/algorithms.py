@@ -14,7 +14,20 @@ PUZZLES = (
     "8..........36......7..9.2...5...7.......457.....1...3...1....68..85...1..9....4..",
     "55" + "." * 79,
 )
-KNAPSACK = ((12, 24), (7, 13), (11, 23), (8, 15), (9, 16), (6, 11), (5, 9), (14, 28), (3, 5), (10, 19), (4, 7), (13, 25))
+KNAPSACK = (
+    (12, 24),
+    (7, 13),
+    (11, 23),
+    (8, 15),
+    (9, 16),
+    (6, 11),
+    (5, 9),
+    (14, 28),
+    (3, 5),
+    (10, 19),
+    (4, 7),
+    (13, 25),
+)
 CAPACITY = 40
 
 
@@ -94,10 +107,7 @@ def n_queens(printed: str) -> str | None:
     """The known counts, and a board on which no two queens attack each other."""
     counts, *board = printed.splitlines()
     queens = [(row, line.split().index("Q")) for row, line in enumerate(board)]
-    attacks = [
-        (a, b) for a in queens for b in queens
-        if a < b and (a[1] == b[1] or abs(a[1] - b[1]) == b[0] - a[0])
-    ]  # fmt: skip
+    attacks = [(a, b) for a in queens for b in queens if a < b and (a[1] == b[1] or abs(a[1] - b[1]) == b[0] - a[0])]
     return first(
         differs("counts", counts, "1 0 0 2 10 4 40 92 352"),
         differs("queens", len(queens), 8),
@@ -123,16 +133,20 @@ blinker has period 2 True
 
 JOBS = [
     python_job(
-        "road_grid", output(road_grid), ["0", str(SIDE * SIDE - 1)],
+        "road_grid",
+        output(road_grid),
+        ["0", str(SIDE * SIDE - 1)],
         stdin="".join(f"{a} {b} {metres}\n" for a, b, metres in ROADS).encode(),
     ),
     python_job("sudoku", output(sudoku), stdin="\n".join(PUZZLES).encode()),
     python_job(
-        "knapsack", output(knapsack), [str(CAPACITY)],
+        "knapsack",
+        output(knapsack),
+        [str(CAPACITY)],
         stdin="".join(f"{weight} {worth}\n" for weight, worth in KNAPSACK).encode(),
     ),
     python_job("n_queens", output(n_queens)),
     python_job("max_flow", prints(FLOW)),
     python_job("lru_cache", prints(CACHE)),
     python_job("game_of_life", prints(LIFE)),
-]  # fmt: skip
+]

@@ -71,7 +71,9 @@ def png_writer(result: Result, _evidence: Evidence) -> str | None:
     rows, above = [], bytes(size * 4)
     raw = zlib.decompress(chunks.get(b"IDAT", zlib.compress(b"")))
     for start in range(0, len(raw), 1 + size * 4):
-        above = bytes((delta + up) & 255 for delta, up in zip(raw[start + 1 : start + 1 + size * 4], above, strict=False))
+        above = bytes(
+            (delta + up) & 255 for delta, up in zip(raw[start + 1 : start + 1 + size * 4], above, strict=False)
+        )
         rows.append([tuple(above[i : i + 4]) for i in range(0, len(above), 4)])
     if len(rows) != size:
         return f"{len(rows)} rows instead of {size}"

@@ -78,18 +78,27 @@ def outliving(name: str, begun: str) -> Job:
 JOBS = [
     # Taking more than its share.
     hostile(
-        "fork_bomb", ends("timed_out"), says("^refused"), at_most("alive", PIDS), within(SHORT + LATE), leaves_nobody,
-        timeout=SHORT, roll_call=True,
+        "fork_bomb",
+        ends("timed_out"),
+        says("^refused"),
+        at_most("alive", PIDS),
+        within(SHORT + LATE),
+        leaves_nobody,
+        timeout=SHORT,
+        roll_call=True,
     ),
     hostile("thread_bomb", exits_cleanly, says("^refused"), at_most("started", PIDS)),
     hostile("memory_hog", out_of_memory, at_most("holding", MEMORY_MIB), never_says("took")),
     hostile(
-        "memory_children", ends("out_of_memory", "timed_out"), at_most("holding", MEMORY_MIB), never_says("took"),
-        leaves_nobody, timeout=2 * SHORT, roll_call=True,
+        "memory_children",
+        ends("out_of_memory", "timed_out"),
+        at_most("holding", MEMORY_MIB),
+        never_says("took"),
+        leaves_nobody,
+        timeout=2 * SHORT,
+        roll_call=True,
     ),
-    hostile(
-        "output_flood", ends("timed_out", "output_limit"), output_is_bounded, within(SHORT + LATE), timeout=SHORT
-    ),
+    hostile("output_flood", ends("timed_out", "output_limit"), output_is_bounded, within(SHORT + LATE), timeout=SHORT),
     hostile("disk_filler", exits_cleanly, disk_is_bounded),
     hostile("inode_filler", exits_cleanly, inodes_are_bounded),
     hostile("deep_tree", exits_cleanly, at_most("depth", SCRATCH_INODES), leaves_nobody, roll_call=True),
@@ -101,30 +110,47 @@ JOBS = [
     hostile("kill_init", exits_cleanly, says("^survived$"), never_says("^traced"), leaves_nobody, roll_call=True),
     # Seeing what is not its own.
     hostile(
-        "read_host_files", exits_cleanly, at_most("got", 0), never_says("^(read|listed)"),
+        "read_host_files",
+        exits_cleanly,
+        at_most("got", 0),
+        never_says("^(read|listed)"),
         arguments=["{canary}", "{neighbour_pid}", "{host_pid}"],
     ),
     hostile(
-        "proc_snoop", exits_cleanly, at_most("processes", 4), never_says("neighbour-"), never_says("^opened"),
+        "proc_snoop",
+        exits_cleanly,
+        at_most("processes", 4),
+        never_says("neighbour-"),
+        never_says("^opened"),
         arguments=["{neighbour_pid}"],
     ),
     hostile("environment_snoop", exits_cleanly, environment_is_empty, arguments=["{variable}"]),
     hostile(
-        "planted_links", exits_cleanly, says("^planted$"), reads_back(PLANTED), arguments=["{canary}"], collect=list(PLANTED)
+        "planted_links",
+        exits_cleanly,
+        says("^planted$"),
+        reads_back(PLANTED),
+        arguments=["{canary}"],
+        collect=list(PLANTED),
     ),
     # Reaching out.
     hostile(
-        "network_local", exits_cleanly, is_refused("tcp4", "tcp0", "tcp6", "udp4", also="ECONNREFUSED"),
+        "network_local",
+        exits_cleanly,
+        is_refused("tcp4", "tcp0", "tcp6", "udp4", also="ECONNREFUSED"),
         arguments=["{tcp_port}", "{udp_port}"],
     ),
     hostile(
-        "network_remote", exits_cleanly,
+        "network_remote",
+        exits_cleanly,
         is_refused("metadata", "nameserver", "web6", "raw", "packet", "netlink", "vsock", "alg"),
     ),
     hostile(
-        "unix_sockets", exits_cleanly, is_refused("abstract", "path", "around", also="ECONNREFUSED ENOENT"),
+        "unix_sockets",
+        exits_cleanly,
+        is_refused("abstract", "path", "around", also="ECONNREFUSED ENOENT"),
         arguments=["{abstract}", "{unix_path}"],
     ),
     # Rising.
     hostile("escalate", exits_cleanly, gains_nothing),
-]  # fmt: skip
+]

@@ -49,8 +49,10 @@ def make_log() -> str:
         path = chance.choice(["/", "/about", "/shop?item=1", "/shop?item=22", "/login"])
         status = "200" if path != "/login" else chance.choice(["200", "401"])
         host = f"192.0.2.{chance.randint(1, 200)}"
-        lines.append(f'{host} - - [10/Oct/2024:13:{number // 60 % 60:02}:{number % 60:02} +0000] '
-                     f'"GET {path} HTTP/1.1" {status} {chance.randint(100, 9999)} {chance.randint(1, 300)}ms')  # fmt: skip
+        lines.append(
+            f"{host} - - [10/Oct/2024:13:{number // 60 % 60:02}:{number % 60:02} +0000] "
+            f'"GET {path} HTTP/1.1" {status} {chance.randint(100, 9999)} {chance.randint(1, 300)}ms'
+        )
     burst = '203.0.113.9 - - [10/Oct/2024:14:00:00 +0000] "POST /login HTTP/1.1" 401 17 4ms'
     lines += [burst] * 50
     lines.append('192.0.2.1 - ada [10/Oct/2024:14:01:00 +0000] "GET /report HTTP/1.1" 503 - 9000ms')
@@ -130,7 +132,7 @@ BOOKS = """
 note: read <slowly>
 overdue: ['b3']
 loans left: 0
-broken document refused at line 6
+broken document refused at line 7
 """
 LINKS = """
 Mills

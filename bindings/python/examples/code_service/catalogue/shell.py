@@ -68,11 +68,19 @@ def rotation(printed: str) -> str | None:
 
 
 JOBS = [
-    Job("word_frequency", ("sh", "word_frequency.sh", "declaration.txt"), output(word_frequency),
-        files=("programs/word_frequency.sh", DECLARATION)),
+    Job(
+        "word_frequency",
+        ("sh", "word_frequency.sh", "declaration.txt"),
+        output(word_frequency),
+        files=("programs/word_frequency.sh", DECLARATION),
+    ),
     Job("log_rotation", ("sh", "log_rotation.sh"), output(rotation), files=("programs/log_rotation.sh",)),
     Job("payroll", ("awk", "-f", "payroll.awk"), prints(PAYROLL), files=("programs/payroll.awk",), stdin=HOURS),
-    Job("line_lengths", ("awk", "-f", "line_lengths.awk", "sonnets.txt"), output(line_lengths),
-        files=("programs/line_lengths.awk", SONNETS)),
+    Job(
+        "line_lengths",
+        ("awk", "-f", "line_lengths.awk", "sonnets.txt"),
+        output(line_lengths),
+        files=("programs/line_lengths.awk", SONNETS),
+    ),
     Job("build_c", ("sh", "build_c.sh"), prints(CRC), files=("programs/build_c.sh", "programs/crc.c"), needs="gcc"),
-]  # fmt: skip
+]

@@ -132,7 +132,8 @@ four score and seven years ago our fathers brought forth a new nation
 four score and eight years ago our mothers brought a bold new nation forth
 """
 MERGED = """10
-four score and [-seven-] {+eight+} years ago our [-fathers-] {+mothers+} brought [-forth-] a {+bold+} new nation {+forth+}
+four score and [-seven-] {+eight+} years ago our [-fathers-] {+mothers+} \
+brought [-forth-] a {+bold+} new nation {+forth+}
 """
 
 

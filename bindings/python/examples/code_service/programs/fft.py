@@ -26,8 +26,12 @@ def multiply(a, b):
 
 
 samples = 1024
-signal = [3 * math.sin(2 * math.pi * 50 * t / samples) + math.sin(2 * math.pi * 120 * t / samples + 1)
-          + 0.5 * math.cos(2 * math.pi * 333 * t / samples) for t in range(samples)]
+signal = [
+    3 * math.sin(2 * math.pi * 50 * t / samples)
+    + math.sin(2 * math.pi * 120 * t / samples + 1)
+    + 0.5 * math.cos(2 * math.pi * 333 * t / samples)
+    for t in range(samples)
+]
 spectrum = [abs(value) * 2 / samples for value in transform(signal)[: samples // 2]]
 for tone in sorted(range(len(spectrum)), key=lambda tone: -spectrum[tone])[:3]:
     print(f"tone {tone} amplitude {spectrum[tone]:.3f}")

@@ -7,9 +7,7 @@ R_PENTOMINO = {(1, 0), (2, 0), (0, 1), (1, 1), (1, 2)}
 
 
 def step(alive):
-    neighbours = Counter(
-        (x + dx, y + dy) for x, y in alive for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy
-    )
+    neighbours = Counter((x + dx, y + dy) for x, y in alive for dx in (-1, 0, 1) for dy in (-1, 0, 1) if dx or dy)
     return {cell for cell, count in neighbours.items() if count == 3 or (count == 2 and cell in alive)}
 
 

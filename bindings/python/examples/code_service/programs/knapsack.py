@@ -7,10 +7,12 @@ items = [tuple(map(int, line.split())) for line in sys.stdin]
 best = [[0] * (capacity + 1)]
 for weight, value in items:
     above = best[-1]
-    best.append([
-        max(above[room], above[room - weight] + value) if room >= weight else above[room]
-        for room in range(capacity + 1)
-    ])
+    best.append(
+        [
+            max(above[room], above[room - weight] + value) if room >= weight else above[room]
+            for room in range(capacity + 1)
+        ]
+    )
 
 room, chosen = capacity, []
 for index in range(len(items), 0, -1):

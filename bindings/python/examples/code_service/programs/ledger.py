@@ -41,4 +41,6 @@ print("blaise", bank.balance("blaise"), "charles", bank.balance("charles"))
 print("audit", bank.audit(), "postings", len(bank.postings))
 bank.postings.append(("forged", "charles", Decimal("0.01")))
 print("audit after forgery", bank.audit())
-print("half even", *(Decimal(text).quantize(CENT, ROUND_HALF_EVEN) for text in ("2.345", "2.355", "-2.345", "2.3450001")))
+print(
+    "half even", *(Decimal(text).quantize(CENT, ROUND_HALF_EVEN) for text in ("2.345", "2.355", "-2.345", "2.3450001"))
+)

@@ -76,9 +76,19 @@ def show(value):
     return "(" + " ".join(map(show, value)) + ")" if isinstance(value, list) else str(value)
 
 
-world = Scope(["+", "-", "*", "=", "car", "cdr", "cons", "null?"],
-              [operator.add, operator.sub, operator.mul, operator.eq, lambda x: x[0], lambda x: x[1:],
-               lambda a, b: [a, *b], lambda x: x == []])
+world = Scope(
+    ["+", "-", "*", "=", "car", "cdr", "cons", "null?"],
+    [
+        operator.add,
+        operator.sub,
+        operator.mul,
+        operator.eq,
+        lambda x: x[0],
+        lambda x: x[1:],
+        lambda a, b: [a, *b],
+        lambda x: x == [],
+    ],
+)
 tokens = PROGRAM.replace("(", " ( ").replace(")", " ) ").split()
 while tokens:
     result = evaluate(read(tokens), world)

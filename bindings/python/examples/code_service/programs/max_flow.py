@@ -30,8 +30,17 @@ def maximum(edges, source, sink):
         total += amount
 
 
-NETWORK = [("s", "1", 16), ("s", "2", 13), ("1", "3", 12), ("2", "1", 4), ("2", "4", 14), ("3", "2", 9),
-           ("3", "t", 20), ("4", "3", 7), ("4", "t", 4)]
+NETWORK = [
+    ("s", "1", 16),
+    ("s", "2", 13),
+    ("1", "3", 12),
+    ("2", "1", 4),
+    ("2", "4", 14),
+    ("3", "2", 9),
+    ("3", "t", 20),
+    ("4", "3", 7),
+    ("4", "t", 4),
+]
 flow, side = maximum(NETWORK, "s", "t")
 cut = sum(capacity for a, b, capacity in NETWORK if a in side and b not in side)
 print("flow", flow, "cut", cut, "source side", *sorted(side))

@@ -14,7 +14,7 @@ def work(number):
     with open("shared.bin", "r+b") as file, mmap.mmap(file.fileno(), 4096) as memory:
         for _ in range(ROUNDS):
             fcntl.lockf(file, fcntl.LOCK_EX)
-            total, = struct.unpack_from("<Q", memory, 0)
+            (total,) = struct.unpack_from("<Q", memory, 0)
             struct.pack_into("<Q", memory, 0, total + 1)
             fcntl.lockf(file, fcntl.LOCK_UN)
         struct.pack_into("<Q", memory, 8 * (number + 1), os.getpid())

@@ -21,8 +21,10 @@ with shop:
         ((number % 3 + 1, number, 100 + number * 7 % 500) for number in range(600)),
     )
 
-for statement in ("INSERT INTO sale (customer, day, cents) VALUES (9, '2024-01-01', 5)",
-                  "INSERT INTO sale (customer, day, cents) VALUES (1, '2024-01-01', 0)"):
+for statement in (
+    "INSERT INTO sale (customer, day, cents) VALUES (9, '2024-01-01', 5)",
+    "INSERT INTO sale (customer, day, cents) VALUES (1, '2024-01-01', 0)",
+):
     try:
         with shop:
             shop.execute("DELETE FROM sale")
@@ -40,5 +42,8 @@ for row in shop.execute(query):
 
 with sqlite3.connect("backup.db") as backup:
     shop.backup(backup)
-print("backup", backup.execute("SELECT COUNT(*) FROM sale").fetchone()[0],
-      backup.execute("PRAGMA integrity_check").fetchone()[0])
+print(
+    "backup",
+    backup.execute("SELECT COUNT(*) FROM sale").fetchone()[0],
+    backup.execute("PRAGMA integrity_check").fetchone()[0],
+)

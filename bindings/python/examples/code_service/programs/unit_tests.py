@@ -3,8 +3,21 @@
 import io
 import unittest
 
-PAIRS = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"),
-         (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))
+PAIRS = (
+    (1000, "M"),
+    (900, "CM"),
+    (500, "D"),
+    (400, "CD"),
+    (100, "C"),
+    (90, "XC"),
+    (50, "L"),
+    (40, "XL"),
+    (10, "X"),
+    (9, "IX"),
+    (5, "V"),
+    (4, "IV"),
+    (1, "I"),
+)
 
 
 def to_roman(number):
@@ -21,7 +34,7 @@ def from_roman(text):
     total, rest = 0, text
     for value, letters in PAIRS:
         while rest.startswith(letters):
-            total, rest = total + value, rest[len(letters):]
+            total, rest = total + value, rest[len(letters) :]
     if rest or to_roman(total) != text:
         raise ValueError(text)
     return total

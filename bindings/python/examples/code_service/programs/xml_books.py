@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ET
 SOURCE = """<?xml version="1.0" encoding="UTF-8"?>
 <l:library xmlns:l="urn:library" xmlns:dc="urn:dc">
   <l:book id="b1" year="1609"><dc:title>Sonnets</dc:title><dc:creator>William Shakespeare</dc:creator></l:book>
-  <l:book id="b2" year="1859"><dc:title>On the Origin of Species</dc:title><dc:creator>Charles Darwin</dc:creator></l:book>
+  <l:book id="b2" year="1859"><dc:title>On the Origin of Species</dc:title>
+    <dc:creator>Charles Darwin</dc:creator></l:book>
   <l:book id="b3" year="1687"><dc:title>Principia &amp; System</dc:title><dc:creator>Isaac Newton</dc:creator>
     <l:note><![CDATA[read <slowly>]]></l:note></l:book>
   <l:loan book="b2" days="12"/><l:loan book="b3" days="40"/>

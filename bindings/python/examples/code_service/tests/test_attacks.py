@@ -54,7 +54,14 @@ NO_RIGHTS = (
     + "bpf=errno 1\nio_uring_setup=errno 38\n"
     + "uid 1000 effective 1000 CapPrm=0000 CapEff=0000 CapBnd=0000\n"
 )
-CLEAN_ENVIRONMENT = "own PATH=/usr/bin\nfd 0 /dev/null\nfd 1 pipe:[1]\nfd 2 pipe:[2]\nfd 3 /proc/2/fd\nvariables=HOME,PATH wanted=False\n"
+CLEAN_ENVIRONMENT = """\
+own PATH=/usr/bin
+fd 0 /dev/null
+fd 1 pipe:[1]
+fd 2 pipe:[2]
+fd 3 /proc/2/fd
+variables=HOME,PATH wanted=False
+"""
 REFUSED_LINKS = {name: content if content is not None else Refused("a link") for name, content in PLANTED.items()}
 FLOOD = "flood " * 1000
 
@@ -62,9 +69,13 @@ FLOOD = "flood " * 1000
 CASES: dict[str, tuple[Result, list[Result]]] = {
     "fork_bomb": (
         timed_out("refused errno=11 alive=64\n"),
-        outlived("refused errno=11 alive=64\n") + [timed_out("refused errno=11 alive=900\n"), timed_out("forked 100000 times\n")],
+        outlived("refused errno=11 alive=64\n")
+        + [timed_out("refused errno=11 alive=900\n"), timed_out("forked 100000 times\n")],
     ),
-    "thread_bomb": (exited("refused started=60\n"), [exited("started=5000 and could go on\n"), exited("refused started=900\n")]),
+    "thread_bomb": (
+        exited("refused started=60\n"),
+        [exited("started=5000 and could go on\n"), exited("refused started=900\n")],
+    ),
     "memory_hog": (
         Result("out_of_memory", None, "holding=8\nholding=240\n"),
         [
@@ -229,7 +240,11 @@ def test_contained_attack_is_accepted(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("job", "result"),
-    [pytest.param(HOSTILE[name], fake, id=f"{name}-{number}") for name, (_, fakes) in CASES.items() for number, fake in enumerate(fakes)],
+    [
+        pytest.param(HOSTILE[name], fake, id=f"{name}-{number}")
+        for name, (_, fakes) in CASES.items()
+        for number, fake in enumerate(fakes)
+    ],
 )
 def test_successful_attack_is_rejected(job: Job, result: Result) -> None:
     assert job.judge(result, Nothing()) is not None

@@ -79,8 +79,12 @@ def test_program_is_uploaded_and_explained(job: Job) -> None:
 
 def test_every_program_belongs_to_a_job() -> None:
     used = {path for job in all_jobs() for path in job.files}
-    there = {f"{path.parent.name}/{path.name}" for folder in ("programs", "attacks") for path in (HERE / folder).iterdir()
-             if path.is_file()}  # fmt: skip
+    there = {
+        f"{path.parent.name}/{path.name}"
+        for folder in ("programs", "attacks")
+        for path in (HERE / folder).iterdir()
+        if path.is_file()
+    }
     assert there <= used
 
 

@@ -36,7 +36,14 @@ def test_percentile_refuses_nonsense(values: list[float], percent: float) -> Non
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0.0000012, "1.20 µs"), (0.0000999, "99.9 µs"), (0.000123, "123 µs"), (0.0456, "45.6 ms"), (2.5, "2.50 s"), (61, "61.0 s")],
+    [
+        (0.0000012, "1.20 µs"),
+        (0.0000999, "99.9 µs"),
+        (0.000123, "123 µs"),
+        (0.0456, "45.6 ms"),
+        (2.5, "2.50 s"),
+        (61, "61.0 s"),
+    ],
 )
 def test_duration(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
