@@ -87,11 +87,10 @@ class Baits:
         os.environ[SECRET_VARIABLE] = self.secret
         stack.callback(os.environ.pop, SECRET_VARIABLE, None)
         # A neighbour whose command line holds the secret. It ends by end-of-file, should we be killed.
-        neighbour = subprocess.Popen(
-            [f"neighbour-{self.secret}"], executable="/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        command = [f"neighbour-{self.secret}"]
+        neighbour = stack.enter_context(
+            subprocess.Popen(command, executable="/bin/cat", stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         )
-        stack.callback(neighbour.wait)
-        stack.callback(neighbour.stdin.close)
         self._names.update(
             canary=str(canary),
             host_pid=str(os.getpid()),

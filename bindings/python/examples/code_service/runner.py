@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sandboxset
+from sandboxset import SandboxRef, SandboxSet
 
 from .baits import Baits
 from .jobs import PYTHON, Job, Refused, Result
@@ -36,7 +38,7 @@ class Record:
     total: float = 0.0
 
 
-def run(pool: Any, job: Job, baits: Baits) -> Record:
+def run(pool: SandboxSet, job: Job, baits: Baits) -> Record:
     """Runs a job and judges it. Errors of the library become a failed record: one job never stops the service."""
     started = time.perf_counter()
     try:
@@ -47,7 +49,7 @@ def run(pool: Any, job: Job, baits: Baits) -> Record:
     reused = sandbox.reused
     put_seconds = None
     try:
-        result = execute(sandbox, job, baits)
+        result = execute(sandbox, job, baits.names)
         problem = job.judge(result, baits)
         if job.hostile or problem:
             sandbox.destroy(f"ran {job.name}")
@@ -56,10 +58,10 @@ def run(pool: Any, job: Job, baits: Baits) -> Record:
             sandbox.put()
             put_seconds = time.perf_counter() - before_put
     except sandboxset.SandboxSetError as error:
-        sandbox.destroy(f"{job.name} failed")
+        end(sandbox, f"{job.name} failed")
         result, problem = Result("error"), str(error)
     except BaseException:
-        sandbox.destroy(f"{job.name} was abandoned")
+        end(sandbox, f"{job.name} was abandoned")
         raise
     finished = time.perf_counter()
     return Record(
@@ -75,15 +77,21 @@ def run(pool: Any, job: Job, baits: Baits) -> Record:
     )
 
 
-def execute(sandbox: Any, job: Job, baits: Baits) -> Result:
-    """Uploads the job's files, runs its command and collects what there is to judge."""
+def end(sandbox: SandboxRef, reason: str) -> None:
+    """Destroys a sandbox after an error, which may have been the end of it already."""
+    with contextlib.suppress(sandboxset.SandboxSetError):
+        sandbox.destroy(reason)
+
+
+def execute(sandbox: SandboxRef, job: Job, names: Mapping[str, str]) -> Result:
+    """Uploads the job's files, runs its command and collects what there is to judge; ``names`` are the baits'."""
     for directory in WRITABLE:
         for entry in sandbox.list_dir(directory):
             sandbox.remove(f"{directory}/{entry.name}")
     for name, content in job.uploads().items():
         sandbox.write_file(name, content)
     started = time.perf_counter()
-    output = sandbox.exec(job.command(baits.names), timeout=job.timeout, env=dict(job.env), stdin=job.stdin)
+    output = sandbox.exec(job.command(names), timeout=job.timeout, env=dict(job.env), stdin=job.stdin)
     seconds = time.perf_counter() - started
     return Result(
         outcome=output.outcome,
@@ -97,7 +105,7 @@ def execute(sandbox: Any, job: Job, baits: Baits) -> Result:
     )
 
 
-def collect(sandbox: Any, job: Job) -> dict[str, bytes | Refused]:
+def collect(sandbox: SandboxRef, job: Job) -> dict[str, bytes | Refused]:
     """Reads the job's files back. A refusal is a result too: an attack is supposed to meet one."""
     collected: dict[str, bytes | Refused] = {}
     for path in job.collect:
@@ -108,7 +116,7 @@ def collect(sandbox: Any, job: Job) -> dict[str, bytes | Refused]:
     return collected
 
 
-def call_roll(sandbox: Any) -> str:
+def call_roll(sandbox: SandboxRef) -> str:
     """Lists the processes that live in the sandbox now, with a program that the attack could not have replaced."""
     source = (
         "import os\n"

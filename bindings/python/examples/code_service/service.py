@@ -10,9 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import TextIO
 
-import sandboxset
+from sandboxset import SandboxSet
 
 from . import census, report, runner
 from .baits import Baits
@@ -30,7 +30,7 @@ QUIET_ROUNDS = 200
 
 def main(
     arguments: Sequence[str] | None = None,
-    open_set: Callable[[int], Any] = lambda size: sandboxset.SandboxSet(max_size=size),
+    open_set: Callable[[int], SandboxSet] = lambda size: SandboxSet(max_size=size),
     jobs: Sequence[Job] | None = None,
     out: TextIO = sys.stdout,
 ) -> int:
@@ -95,7 +95,7 @@ def plan(jobs: Sequence[Job], rounds: int, seed: int) -> list[Job]:
     return planned
 
 
-def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextIO) -> list[Record]:
+def serve(pool: SandboxSet, jobs: Sequence[Job], baits: Baits, threads: int, out: TextIO) -> list[Record]:
     """Runs the jobs from a queue on ``threads`` threads and returns their records in the order they finished."""
     waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
     for job in jobs:
@@ -130,7 +130,7 @@ def serve(pool: Any, jobs: Sequence[Job], baits: Baits, threads: int, out: TextI
     return records
 
 
-def quiet_timings(pool: Any, rounds: int) -> dict[str, list[float]]:
+def quiet_timings(pool: SandboxSet, rounds: int) -> dict[str, list[float]]:
     """Get and put with nobody else around: what the set itself costs, without waiting for other jobs."""
     gets, puts = [], []
     # The first get may have to create, and the first unpause finds cold caches.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import List
-
 from ..jobs import Job
 from . import algorithms, archives, attacks, data, interpreters, maths, shell, systems, texts
 

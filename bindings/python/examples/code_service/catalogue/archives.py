@@ -52,8 +52,10 @@ def archives(result: Result, _evidence: Evidence) -> str | None:
     expected = ["zip test None", *(f"{name} same" for name in names), "refused ../../escape"]
     problem = ended_well(result) or differs("result", result.stdout.splitlines(), expected)
     packed = result.collected["texts.tar.gz"]
-    if problem or isinstance(packed, Refused):
-        return problem or f"could not read texts.tar.gz: {packed}"
+    if problem:
+        return problem
+    if isinstance(packed, Refused):
+        return f"could not read texts.tar.gz: {packed.reason}"
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         found = {member.name: tar.extractfile(member) for member in tar}
         contents = {name: file.read() if file else None for name, file in found.items()}

@@ -50,8 +50,8 @@ def concordance(printed: str) -> str | None:
 
 def markov(printed: str) -> str | None:
     """Every three words in a row follow each other in the source, too."""
-    words, known = read(SONNETS).split(), set()
-    known.update(zip(words, words[1:], words[2:], strict=False))
+    words = read(SONNETS).split()
+    known = set(zip(words, words[1:], words[2:], strict=False))
     for sentence in printed.split(" | "):
         parts = sentence.split()
         strange = [triple for triple in zip(parts, parts[1:], parts[2:], strict=False) if triple not in known]

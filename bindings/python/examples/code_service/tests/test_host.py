@@ -76,7 +76,7 @@ def test_baits_notice_every_visit_and_are_gone_afterwards() -> None:
     before = census.take()
     with Baits() as baits:
         baits.prove()
-        assert baits.visits == ()
+        assert not baits.visits
         names = baits.names
         with socket.create_connection(("127.0.0.1", int(names["tcp_port"]))) as visitor:
             assert baits.secret.encode() in visitor.recv(100)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
+from sandboxset import SandboxRef
 
 from code_service.catalogue import all_jobs
 from code_service.jobs import HERE, PYTHON, Job, Refused, Result, fill, resolve
@@ -27,11 +29,7 @@ def run(job: Job, sandbox: LocalSandbox) -> Result:
     missing = job.missing()
     if missing:
         pytest.skip(f"{job.name} NOT RUN: this host has no {missing}")
-    return execute(sandbox, job, _NoBaits())
-
-
-class _NoBaits:
-    names: dict[str, str] = {}
+    return execute(cast(SandboxRef, sandbox), job, {})
 
 
 @pytest.mark.parametrize("job", HARMLESS, ids=lambda job: job.name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import pytest
+from sandboxset import SandboxSet
 
 from code_service import service
 from code_service.catalogue import all_jobs
@@ -24,7 +26,7 @@ WRONG = dataclasses.replace(QUICK[0], name="wrong", check=prints("something else
 
 def serve(jobs: Sequence[Job], *arguments: str, size: type[LocalSet] = LocalSet) -> tuple[int, str]:
     out = io.StringIO()
-    code = service.main(["--rounds", "2", *arguments], size, jobs, out)
+    code = service.main(["--rounds", "2", *arguments], cast(Callable[[int], SandboxSet], size), jobs, out)
     return code, out.getvalue()
 
 
