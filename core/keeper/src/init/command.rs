@@ -10,12 +10,12 @@ use rustix::pipe::PipeFlags;
 use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime, ToCommand};
 
 use super::{confine, failure};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys::{self, Ended, Forked};
 
 /// The commands that run now, and the runtime.
 pub(super) struct Commands<'a> {
-    filters: &'a Filters,
+    filter: &'a Filter,
     running: Vec<Command>,
     runtime: Option<i32>,
 }
@@ -46,8 +46,8 @@ struct Program<'a> {
 const KILL_PASSES: usize = 100;
 
 impl<'a> Commands<'a> {
-    pub(super) fn new(filters: &'a Filters) -> Self {
-        Commands { filters, running: Vec::new(), runtime: None }
+    pub(super) fn new(filter: &'a Filter) -> Self {
+        Commands { filter, running: Vec::new(), runtime: None }
     }
 
     /// The reply sockets, in the order in which indices are given.
@@ -164,7 +164,7 @@ impl<'a> Commands<'a> {
         let args = c_strings(program.args)?;
         let env = c_strings(program.env)?;
         confine::tighten(program.memory_bytes, program.cpu_seconds)?;
-        self.filters.install().map_err(|error| Failure { step: error.to_string(), errno: 0 })?;
+        self.filter.install().map_err(|error| Failure { step: error.to_string(), errno: 0 })?;
         Ok((args, env))
     }
 

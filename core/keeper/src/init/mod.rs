@@ -17,7 +17,7 @@ use sandboxset_keeper::{
 };
 
 use self::command::Commands;
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys;
 
 /// The namespaces that an init is cloned into. The cgroup namespace is made later, from inside the cgroups.
@@ -53,10 +53,10 @@ pub(crate) fn main(
     setup: OwnedFd,
     host: OwnedFd,
     create: &Create,
-    filters: &Filters,
+    filter: &Filter,
     memory_cgroup: bool,
 ) -> ! {
-    let code = match live(setup, host, create, filters, memory_cgroup) {
+    let code = match live(setup, host, create, filter, memory_cgroup) {
         Ok(code) => code,
         Err(()) => EXIT_SETUP_FAILED,
     };
@@ -67,13 +67,13 @@ fn live(
     setup: OwnedFd,
     host: OwnedFd,
     create: &Create,
-    filters: &Filters,
+    filter: &Filter,
     memory_cgroup: bool,
 ) -> Result<i32, ()> {
     let (setup, host) = keep_only(setup, host).map_err(drop)?;
     // Nothing that could not be undone happens before the keeper has put us where we belong.
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
-    let mut init = match Init::set_up(&setup, host, create, filters, memory_cgroup) {
+    let mut init = match Init::set_up(&setup, host, create, filter, memory_cgroup) {
         Ok(init) => init,
         Err(failure) => {
             let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(failure), &[]);
@@ -108,7 +108,7 @@ impl<'a> Init<'a> {
         setup: &OwnedFd,
         host: OwnedFd,
         create: &Create,
-        filters: &'a Filters,
+        filter: &'a Filter,
         memory_cgroup: bool,
     ) -> Result<Self, Failure> {
         let mut report = namespaces_report();
@@ -118,7 +118,7 @@ impl<'a> Init<'a> {
         let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;
         rustix::io::ioctl_fionbio(&host, true)
             .map_err(|errno| failure("prepare the host's socket", errno))?;
-        let mut commands = Commands::new(filters);
+        let mut commands = Commands::new(filter);
         let ready = match &create.runtime {
             Some(runtime) => Some(commands.start_runtime(runtime)?),
             None => None,

@@ -17,7 +17,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use self::cgroup::Cgroups;
 use self::sandbox::{Handover, Sandbox, Stage};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
 
 /// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for
@@ -29,7 +29,7 @@ struct Keeper {
     /// Answers that the host has not had room for yet.
     outbox: VecDeque<(FromKeeper, Vec<OwnedFd>)>,
     cgroups: Cgroups,
-    filters: Filters,
+    filter: Filter,
     uids: sandbox::HostIds,
     sandboxes: HashMap<u64, Sandbox>,
     swept_scratch_bases: Vec<Vec<u8>>,
@@ -50,14 +50,12 @@ pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
 
 impl Keeper {
     fn new(host: OwnedFd, hello: Hello) -> Result<Self, FrameError> {
-        let filters =
-            Filters::compile().map_err(|_| FrameError::Malformed("system call filter does not compile"))?;
         let (cgroups, cgroup_faults) = Cgroups::open(&hello.cgroups, &hello.owner);
         let mut keeper = Keeper {
             host,
             outbox: VecDeque::new(),
             cgroups,
-            filters,
+            filter: Filter::compile(),
             uids: sandbox::HostIds::new(),
             sandboxes: HashMap::new(),
             swept_scratch_bases: Vec::new(),
@@ -153,7 +151,7 @@ impl Keeper {
         if let Some(scratch) = &create.disk_scratch {
             sweep::scratch_siblings(scratch, &mut self.swept_scratch_bases);
         }
-        match Sandbox::start(create, &self.cgroups, &self.filters, &mut self.uids) {
+        match Sandbox::start(create, &self.cgroups, &self.filter, &mut self.uids) {
             Ok(sandbox) => {
                 self.sandboxes.insert(id, sandbox);
                 Ok(())

@@ -14,7 +14,7 @@ use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::{message_pair, sweep};
 use crate::init::{self, SetupResult};
-use crate::seccomp::Filters;
+use crate::seccomp::Filter;
 use crate::sys::{self, Forked};
 
 /// Where a sandbox is in its life.
@@ -75,11 +75,11 @@ impl Sandbox {
     pub(super) fn start(
         create: Create,
         cgroups: &Cgroups,
-        filters: &Filters,
+        filter: &Filter,
         ids: &mut HostIds,
     ) -> Result<Self, Failure> {
         let host_id = ids.take()?;
-        let result = Self::start_as(create, cgroups, filters, host_id);
+        let result = Self::start_as(create, cgroups, filter, host_id);
         if result.is_err() {
             ids.release(host_id);
         }
@@ -89,7 +89,7 @@ impl Sandbox {
     fn start_as(
         create: Create,
         cgroups: &Cgroups,
-        filters: &Filters,
+        filter: &Filter,
         host_id: Option<u32>,
     ) -> Result<Self, Failure> {
         let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
@@ -108,7 +108,7 @@ impl Sandbox {
         }
         let (pid, pidfd) = match cloned.map_err(|errno| failure("clone the init", errno))? {
             Forked::Parent(pid, pidfd) => (pid, pidfd),
-            Forked::Child => init::main(init_setup, init_end, &create, filters, cgroups.limits_memory()),
+            Forked::Child => init::main(init_setup, init_end, &create, filter, cgroups.limits_memory()),
         };
         let mut sandbox = Sandbox {
             stage: Stage::Starting,

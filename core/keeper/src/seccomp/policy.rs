@@ -1,40 +1,35 @@
-//! The system calls that a command in a sandbox may make.
+//! The policy: which system calls a command in a sandbox may make.
 //!
-//! An allow-list, no looser than Docker's default profile without capabilities; what we deny beyond it is in
-//! [`ALLOWED`]'s comment. Unknown and denied calls answer EPERM, except those of [`ABSENT`], which answer ENOSYS so
-//! that libraries fall back to an older call.
+//! An allow-list, no looser than Docker's default profile without capabilities. Beyond that profile we deny ptrace,
+//! process_vm_*, process_madvise, kcmp, pidfd_getfd, io_uring, keyrings, name_to_handle_at, fanotify_mark, NUMA
+//! policy, modify_ldt, the new mount calls, and every socket family but AF_UNIX.
 
-use std::collections::BTreeMap;
-
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
-
-/// The compiled filters, in the order in which they are to be installed.
-pub(crate) struct Filters(Vec<BpfProgram>);
-
-/// What could go wrong.
-#[derive(Debug)]
-pub(crate) enum FilterError {
-    /// The rules could not be compiled.
-    Compile(BackendError),
-    /// The kernel refused the program.
-    Install(seccompiler::Error),
+/// What becomes of a call that is not simply denied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is made.
+    Allow,
+    /// It answers EPERM.
+    Deny,
+    /// It answers ENOSYS, as on a kernel that lacks it, so that libraries fall back to an older one.
+    Absent,
+    /// It is made if the low 32 bits of an argument pass. The kernel looks at no more of these arguments, so a
+    /// filter that compared 64 bits could be fooled.
+    If(Condition),
 }
 
-impl std::fmt::Display for FilterError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            FilterError::Compile(error) => write!(f, "compile the system call filter: {error}"),
-            FilterError::Install(error) => write!(f, "install the system call filter: {error}"),
-        }
-    }
+/// What the low 32 bits of one argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// One of these.
+    OneOf(u32, &'static [u32]),
+    /// None of these.
+    NoneOf(u32, &'static [u32]),
+    /// Without any of these bits.
+    Without(u32, u32),
 }
 
-/// Allowed with any arguments. Beyond Docker's default we deny: ptrace, process_vm_*, process_madvise, kcmp,
-/// pidfd_getfd, io_uring, keyrings, name_to_handle_at, fanotify_mark, mlock2-like calls are kept, NUMA policy,
-/// modify_ldt, the new mount calls, and every socket family but AF_UNIX.
+/// Allowed with any arguments.
 const ALLOWED: &[libc::c_long] = &[
     libc::SYS_accept,
     libc::SYS_accept4,
@@ -317,78 +312,39 @@ const ALLOWED_BY_ARCH: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_BY_ARCH: &[libc::c_long] = &[];
 
-/// Answered with ENOSYS: the C library then uses clone and programs their own fallback. The flags of clone3 are in
-/// memory, where a filter cannot see them; io_uring would run other calls past the filter.
+/// The flags of clone3 are in memory, where a filter cannot see them; io_uring would run other calls past the filter.
 const ABSENT: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
 /// Every flag of clone that makes a namespace.
-const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
+const NAMESPACE_FLAGS: u32 = 0x7e02_0000;
+/// Requests that type into, or drive, a terminal (CVE-2017-5226, CVE-2023-28100).
+const TERMINAL_REQUESTS: &[u32] = &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
+/// The execution domains that Docker's profile allows: Linux, with and without two harmless flags, and "ask".
+const PERSONALITIES: &[u32] = &[0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
+const FAMILIES: &[u32] = &[libc::AF_UNIX as u32];
 
-/// The execution domains that Docker's profile allows: Linux, with and without the two harmless flags, and "ask".
-const PERSONALITIES: &[u64] = &[0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
+/// Allowed for some arguments.
+const CONDITIONAL: &[(libc::c_long, Condition)] = &[
+    (libc::SYS_clone, Condition::Without(0, NAMESPACE_FLAGS)),
+    (libc::SYS_ioctl, Condition::NoneOf(1, TERMINAL_REQUESTS)),
+    (libc::SYS_socket, Condition::OneOf(0, FAMILIES)),
+    (libc::SYS_socketpair, Condition::OneOf(0, FAMILIES)),
+    (libc::SYS_personality, Condition::OneOf(0, PERSONALITIES)),
+];
 
-impl Filters {
-    /// Compiles the filters. They depend on the machine only, so the keeper does this once.
-    pub(crate) fn compile() -> Result<Self, FilterError> {
-        let mut allowed: BTreeMap<i64, Vec<SeccompRule>> =
-            ALLOWED.iter().chain(ALLOWED_BY_ARCH).map(|&number| (number, Vec::new())).collect();
-        allowed
-            .insert(libc::SYS_clone, vec![rule(vec![arg(0, SeccompCmpOp::MaskedEq(NAMESPACE_FLAGS), 0)?])?]);
-        // Only the low 32 bits: the kernel ignores the others, so a filter that compares them can be fooled.
-        allowed.insert(
-            libc::SYS_ioctl,
-            vec![rule(vec![
-                arg(1, SeccompCmpOp::Ne, libc::TIOCSTI)?,
-                arg(1, SeccompCmpOp::Ne, libc::TIOCLINUX)?,
-            ])?],
-        );
-        for number in [libc::SYS_socket, libc::SYS_socketpair] {
-            allowed.insert(number, vec![rule(vec![arg(0, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?])?]);
-        }
-        let personalities: Result<_, _> =
-            PERSONALITIES.iter().map(|&domain| rule(vec![arg(0, SeccompCmpOp::Eq, domain)?])).collect();
-        allowed.insert(libc::SYS_personality, personalities?);
+/// The last number that the policy was written against. A later call is unknown to it and therefore absent, so that
+/// a program written for a newer kernel falls back.
+pub(super) const LAST_KNOWN: u32 = libc::SYS_mseal as u32;
 
-        let absent = ABSENT.iter().map(|&number| (number, Vec::new())).collect();
-        Ok(Filters(vec![
-            compile(allowed, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)?,
-            // Of two filters with an errno the one installed last decides which.
-            compile(absent, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32))?,
-        ]))
+/// What becomes of the call with this number.
+pub(super) fn verdict(number: u32) -> Verdict {
+    let listed = |list: &[libc::c_long]| list.contains(&libc::c_long::from(number));
+    if number > LAST_KNOWN || listed(ABSENT) {
+        return Verdict::Absent;
     }
-
-    /// Installs the filters for this process and all its descendants. Sets no_new_privs.
-    pub(crate) fn install(&self) -> Result<(), FilterError> {
-        self.0.iter().try_for_each(|program| seccompiler::apply_filter(program).map_err(FilterError::Install))
+    if let Some((_, condition)) = CONDITIONAL.iter().find(|(call, _)| *call == libc::c_long::from(number)) {
+        return Verdict::If(*condition);
     }
-}
-
-fn compile(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    otherwise: SeccompAction,
-    matched: SeccompAction,
-) -> Result<BpfProgram, FilterError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(FilterError::Compile)?;
-    let filter = SeccompFilter::new(rules, otherwise, matched, arch).map_err(FilterError::Compile)?;
-    filter.try_into().map_err(FilterError::Compile)
-}
-
-fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, FilterError> {
-    SeccompRule::new(conditions).map_err(FilterError::Compile)
-}
-
-fn arg(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, FilterError> {
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value).map_err(FilterError::Compile)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_filters_compile_and_fit_the_kernels_limit() {
-        let filters = Filters::compile().unwrap();
-        assert!(filters.0.iter().all(|program| !program.is_empty() && program.len() <= 4096));
-    }
+    if listed(ALLOWED) || listed(ALLOWED_BY_ARCH) { Verdict::Allow } else { Verdict::Deny }
 }
