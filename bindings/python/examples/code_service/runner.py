@@ -125,7 +125,7 @@ def call_roll(sandbox: SandboxRef) -> str:
         "        with open(f'/proc/{pid}/cmdline', 'rb') as file: line = file.read()\n"
         "        with open(f'/proc/{pid}/stat') as file: state = file.read().rpartition(')')[2].split()[0]\n"
         "    except OSError: continue\n"
-        "    if int(pid) != os.getpid(): print(pid, state, line.replace(b'\\0', b' ').decode('ascii', 'replace'))\n"
+        "    if int(pid) != os.getpid(): print(pid, state, ascii(line))\n"
         "print('roll call over')\n"
     )
     output = sandbox.exec([PYTHON, "-I", "-c", source], timeout=30.0)

@@ -25,7 +25,6 @@ PATHS = [
     "/var/lib/dpkg/status",
     "/boot/grub/grub.cfg",
     "/proc/kcore",
-    "/proc/kmsg",
     "/dev/mem",
     "/dev/kmsg",
     "/dev/sda",
@@ -40,7 +39,8 @@ PATHS += [path + canary for path in glob.glob("/proc/*/root")] + [path + canary 
 got = 0
 for path in PATHS:
     try:
-        with open(path, "rb") as file:
+        # Not blocking, because some of these answer only when they have something to say.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
             content = file.read(300)
     except OSError:
         continue
