@@ -1,0 +1,115 @@
+//! Opaque handles: a tag that names the type, then the object.
+//!
+//! The tag makes a handle of another type an error instead of undefined behaviour. It cannot catch a handle that
+//! was freed, because its memory is gone; only that is the C caller's own responsibility.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sandboxset::{Error, Result};
+
+use crate::boundary::is_null;
+
+/// A type that C knows by name only.
+pub(crate) trait Handle {
+    /// What is behind it. Shared between threads, because C callers do so.
+    type Inner: Send + Sync;
+    /// The first eight bytes of the allocation; different for every type.
+    const TAG: [u8; 8];
+    /// Its name in C.
+    const NAME: &'static str;
+}
+
+/// Ties an opaque C type to the object behind it.
+macro_rules! handle {
+    ($name:ident, $inner:ty, $tag:literal) => {
+        impl $crate::handle::Handle for $name {
+            type Inner = $inner;
+            const TAG: [u8; 8] = *$tag;
+            const NAME: &'static str = stringify!($name);
+        }
+    };
+}
+pub(crate) use handle;
+
+#[repr(C, align(8))]
+struct Tagged<T> {
+    tag: [u8; 8],
+    inner: T,
+}
+
+const FREED: [u8; 8] = *b"freed!!!";
+
+/// Moves an object behind a new handle.
+pub(crate) fn into_raw<H: Handle>(inner: H::Inner) -> *mut H {
+    Box::into_raw(Box::new(Tagged { tag: H::TAG, inner })).cast()
+}
+
+/// The object behind a handle, after its checks.
+///
+/// # Safety
+/// `handle` is NULL or points to a live handle of any of our types, which lives for `'a`.
+pub(crate) unsafe fn borrow<'a, H: Handle>(
+    handle: *const H,
+    parameter: &'static str,
+) -> Result<&'a H::Inner> {
+    if handle.is_null() {
+        return Err(is_null(parameter));
+    }
+    // SAFETY: not NULL, so a live handle by the contract of this function.
+    if !unsafe { is_ours(handle) } {
+        return Err(Error::invalid(parameter, format_args!("is not a {}", H::NAME)));
+    }
+    // SAFETY: the tag says that `into_raw` made this allocation for this type; shared access only.
+    Ok(unsafe { &(*handle.cast::<Tagged<H::Inner>>()).inner })
+}
+
+/// Ends a handle. NULL, a handle of another type, and every handle in a forked child are left alone.
+///
+/// # Safety
+/// `handle` is NULL or points to a live handle of any of our types that no other call uses.
+pub(crate) unsafe fn free<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)) {
+    if handle.is_null() || sandboxset::in_forked_child() {
+        return;
+    }
+    // SAFETY: not NULL, so a live handle by the contract of this function.
+    unsafe { release(handle, before_drop) };
+}
+
+/// As [`free`], also in a forked child: for objects that are nothing but memory.
+///
+/// # Safety
+/// As for [`free`].
+pub(crate) unsafe fn free_memory<H: Handle>(handle: *mut H) {
+    if !handle.is_null() {
+        // SAFETY: not NULL, so a live handle by the contract of this function.
+        unsafe { release(handle, |_| {}) };
+    }
+}
+
+/// # Safety
+/// `handle` is a live handle of any of our types that no other call uses.
+unsafe fn release<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)) {
+    // SAFETY: a live handle by the contract of this function.
+    if !unsafe { is_ours(handle) } {
+        return;
+    }
+    let tagged = handle.cast::<Tagged<H::Inner>>();
+    // SAFETY: the tag says that `into_raw` made it. Volatile, so that the write outlives the object where
+    // the allocator leaves the memory as it is, and a second free is then noticed.
+    unsafe { (&raw mut (*tagged).tag).write_volatile(FREED) };
+    // SAFETY: `into_raw` made it from a box of this type, and the caller gives up the only handle.
+    let owned = unsafe { Box::from_raw(tagged) };
+    // A panic in a destructor has nowhere to be reported to; it must not unwind into C.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        before_drop(&owned.inner);
+        drop(owned);
+    }));
+}
+
+/// # Safety
+/// `handle` is not NULL and points to a live handle of any of our types.
+unsafe fn is_ours<H: Handle>(handle: *const H) -> bool {
+    let tagged = handle.cast::<Tagged<H::Inner>>();
+    // SAFETY: every handle is at least a tag long, and bytes need no alignment.
+    tagged.is_aligned() && unsafe { handle.cast::<[u8; 8]>().read_volatile() } == H::TAG
+}

@@ -1,0 +1,82 @@
+//! The files of a `sandboxset_ref`'s sandbox.
+
+use std::ffi::c_char;
+
+use crate::bytes::sandboxset_bytes;
+use crate::code::sandboxset_code;
+use crate::dir::{self, sandboxset_dir};
+use crate::error::sandboxset_error;
+use crate::handle;
+use crate::sandbox_ref::sandboxset_ref;
+use crate::text::to_usize;
+
+/// Reads a regular file of the sandbox, of at most `max_bytes` bytes. The path is absolute in the sandbox, or
+/// relative to its scratch dir; the host never follows a link that the sandbox planted. Free the content with
+/// sandboxset_bytes_free.
+/// Errors: SANDBOXSET_TOO_BIG for a larger file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_read_file(
+    sandbox: *const sandboxset_ref,
+    path: *const c_char,
+    max_bytes: u64,
+    out_bytes: *mut *mut sandboxset_bytes,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let path = caller.path(path, "path")?;
+        let out = caller.out(out_bytes, "out_bytes")?;
+        out.write(handle::into_raw(held.sandbox.read_file(path, max_bytes)?));
+        Ok(())
+    })
+}
+
+/// Creates or replaces a regular file of the sandbox, whole or not at all, with these permission bits (for
+/// example 0644). `data` may be NULL if `length` is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_write_file(
+    sandbox: *const sandboxset_ref,
+    path: *const c_char,
+    data: *const u8,
+    length: usize,
+    mode: u32,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let path = caller.path(path, "path")?;
+        held.sandbox.write_file(path, caller.bytes(data, length, "data")?, mode)
+    })
+}
+
+/// Lists a directory of the sandbox. Free the entries with sandboxset_dir_free.
+/// Errors: SANDBOXSET_TOO_BIG for more than `max_entries`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_list_dir(
+    sandbox: *const sandboxset_ref,
+    path: *const c_char,
+    max_entries: u64,
+    out_dir: *mut *mut sandboxset_dir,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let path = caller.path(path, "path")?;
+        let out = caller.out(out_dir, "out_dir")?;
+        out.write(dir::into_raw(held.sandbox.list_dir(path, to_usize(max_entries, "max_entries")?)?));
+        Ok(())
+    })
+}
+
+/// Removes a file of the sandbox or, with all it holds, a directory.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_remove(
+    sandbox: *const sandboxset_ref,
+    path: *const c_char,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        held.sandbox.remove(caller.path(path, "path")?)
+    })
+}

@@ -1,0 +1,307 @@
+//! `sandboxset_ref`: its life, what it knows, and running things in it. Files are in `ref_files.rs`.
+
+use std::ffi::{CString, c_char};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use sandboxset::{SandboxRef, SandboxState};
+
+use crate::bytes::sandboxset_bytes;
+use crate::cancel::sandboxset_cancel;
+use crate::code::sandboxset_code;
+use crate::command::{self, sandboxset_command};
+use crate::connection::{self, sandboxset_connection};
+use crate::error::sandboxset_error;
+use crate::handle::{self, handle};
+use crate::output::sandboxset_output;
+use crate::process::sandboxset_process;
+use crate::text::{to_c_string, to_usize};
+use crate::usage::{self, sandboxset_usage, to_ns};
+
+/// The state of a ref's sandbox: running, in the hands of this holder.
+pub const SANDBOXSET_STATE_HELD: u32 = 0;
+/// The state of a ref's sandbox: dead.
+pub const SANDBOXSET_STATE_DEAD: u32 = 1;
+/// The state of a ref's sandbox: this ref was put or destroyed.
+pub const SANDBOXSET_STATE_STALE: u32 = 2;
+/// The state of a ref's sandbox: one that this version of the library has no number for.
+pub const SANDBOXSET_STATE_OTHER: u32 = 255;
+
+/// One caller's hold on one sandbox, from a get until put or destroy, exactly once. Thread-safe. A second put or
+/// destroy, and any use after the first, changes nothing and is SANDBOXSET_STALE_REF. It may outlive its set.
+pub struct sandboxset_ref {
+    _opaque: (),
+}
+
+/// A ref, and the paths that C borrowed from it.
+pub(crate) struct Held {
+    pub(crate) sandbox: SandboxRef,
+    scratch_dir: OnceLock<CString>,
+    host_scratch_dir: OnceLock<Option<CString>>,
+}
+
+handle!(sandboxset_ref, Held, b"ss_ref\0\0");
+
+/// Makes the object that C gets.
+pub(crate) fn into_raw(sandbox: SandboxRef) -> *mut sandboxset_ref {
+    handle::into_raw(Held { sandbox, scratch_dir: OnceLock::new(), host_scratch_dir: OnceLock::new() })
+}
+
+/// Gives the sandbox back: paused and idle, or straight to the oldest waiter. One that cannot be reused is
+/// destroyed instead, without an error. The handle stays valid, but stale, until sandboxset_ref_free.
+/// Errors: SANDBOXSET_STALE_REF for a second put, or a put after destroy.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_put(
+    sandbox: *const sandboxset_ref,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| { caller.borrow(sandbox, "sandbox")?.sandbox.put() })
+}
+
+/// Ends the sandbox. The reason, UTF-8, is kept and shown by later errors. Does not wait for the teardown. The
+/// handle stays valid, but stale, until sandboxset_ref_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_destroy(
+    sandbox: *const sandboxset_ref,
+    reason: *const c_char,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        held.sandbox.destroy(caller.text(reason, "reason")?)
+    })
+}
+
+/// Marks the sandbox as not reusable: its put will destroy it, for this reason, UTF-8.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_taint(
+    sandbox: *const sandboxset_ref,
+    reason: *const c_char,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        held.sandbox.taint(caller.text(reason, "reason")?);
+        Ok(())
+    })
+}
+
+/// Runs a command to its end and answers how it ended and what it wrote. Blocks, at most for the command's
+/// timeout and grace. Free the output with sandboxset_output_free.
+/// Errors: a command that fails, or is killed, is no error but an outcome.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_exec(
+    sandbox: *const sandboxset_ref,
+    command: *const sandboxset_command,
+    out_output: *mut *mut sandboxset_output,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_output, "out_output")?;
+        let command = command::read(caller, command)?;
+        out.write(handle::into_raw(held.sandbox.exec(&command)?));
+        Ok(())
+    })
+}
+
+/// Starts a command. Free the process with sandboxset_process_free, which kills what still runs.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_spawn(
+    sandbox: *const sandboxset_ref,
+    command: *const sandboxset_command,
+    out_process: *mut *mut sandboxset_process,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_process, "out_process")?;
+        let command = command::read(caller, command)?;
+        out.write(handle::into_raw(held.sandbox.spawn(&command)?));
+        Ok(())
+    })
+}
+
+/// Opens a stream to the runtime's socket, within `timeout_ms` milliseconds. `cancel` may be NULL. Free the
+/// connection with sandboxset_connection_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_connect(
+    sandbox: *const sandboxset_ref,
+    timeout_ms: u64,
+    cancel: *const sandboxset_cancel,
+    out_connection: *mut *mut sandboxset_connection,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_connection, "out_connection")?;
+        let cancel = caller.borrow_optional(cancel, "cancel")?;
+        let connection = held.sandbox.connect(Duration::from_millis(timeout_ms), cancel)?;
+        out.write(connection::into_raw(connection));
+        Ok(())
+    })
+}
+
+/// Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
+/// little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
+/// sandboxset_bytes_free.
+/// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_call(
+    sandbox: *const sandboxset_ref,
+    request: *const u8,
+    request_length: usize,
+    timeout_ms: u64,
+    cancel: *const sandboxset_cancel,
+    out_answer: *mut *mut sandboxset_bytes,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let request = caller.bytes(request, request_length, "request")?;
+        let cancel = caller.borrow_optional(cancel, "cancel")?;
+        let out = caller.out(out_answer, "out_answer")?;
+        let answer = held.sandbox.call(request, Duration::from_millis(timeout_ms), cancel)?;
+        out.write(handle::into_raw(answer));
+        Ok(())
+    })
+}
+
+/// Answers the id of the sandbox, never 0 and never reused in this process. Works after put and destroy.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_id(
+    sandbox: *const sandboxset_ref,
+    out_id: *mut u64,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        caller.out(out_id, "out_id")?.write(held.sandbox.id().get());
+        Ok(())
+    })
+}
+
+/// Answers the scratch dir as the sandbox's own processes see it. Borrowed from the ref.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_scratch_dir(
+    sandbox: *const sandboxset_ref,
+    out_path: *mut *const c_char,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_path, "out_path")?;
+        let path = || to_c_string(held.sandbox.scratch_dir().as_os_str().as_bytes());
+        out.write(held.scratch_dir.get_or_init(path).as_ptr());
+        Ok(())
+    })
+}
+
+/// Answers the scratch dir on the host, or NULL if it is no directory of the host. Borrowed from the ref.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_host_scratch_dir(
+    sandbox: *const sandboxset_ref,
+    out_path: *mut *const c_char,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_path, "out_path")?;
+        let path =
+            || held.sandbox.host_scratch_dir().map(|path| to_c_string(path.into_os_string().into_vec()));
+        let path = held.host_scratch_dir.get_or_init(path);
+        out.write(path.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()));
+        Ok(())
+    })
+}
+
+/// Answers the state of the sandbox for this holder: SANDBOXSET_STATE_*. New states may be added.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_state(
+    sandbox: *const sandboxset_ref,
+    out_state: *mut u32,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let state = match held.sandbox.state() {
+            SandboxState::Held => SANDBOXSET_STATE_HELD,
+            SandboxState::Dead => SANDBOXSET_STATE_DEAD,
+            SandboxState::Stale => SANDBOXSET_STATE_STALE,
+            _ => SANDBOXSET_STATE_OTHER,
+        };
+        caller.out(out_state, "out_state")?.write(state);
+        Ok(())
+    })
+}
+
+/// Answers how often the sandbox was handed out, this time included: 1 means that nobody held it before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_uses(
+    sandbox: *const sandboxset_ref,
+    out_uses: *mut u64,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        caller.out(out_uses, "out_uses")?.write(held.sandbox.uses());
+        Ok(())
+    })
+}
+
+/// Answers the nanoseconds since the sandbox became ready.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_age(
+    sandbox: *const sandboxset_ref,
+    out_age_ns: *mut u64,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        caller.out(out_age_ns, "out_age_ns")?.write(to_ns(held.sandbox.age()));
+        Ok(())
+    })
+}
+
+/// Fills `usage` with what the sandbox uses now.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_get_usage(
+    sandbox: *const sandboxset_ref,
+    usage: *mut sandboxset_usage,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        usage::fill(caller, usage, &held.sandbox.usage()?)
+    })
+}
+
+/// Answers what the runtime wrote to its standard output and error, the last `max_bytes` bytes of it. Free it with
+/// sandboxset_bytes_free.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_log(
+    sandbox: *const sandboxset_ref,
+    max_bytes: u64,
+    out_log: *mut *mut sandboxset_bytes,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let out = caller.out(out_log, "out_log")?;
+        out.write(handle::into_raw(held.sandbox.log(to_usize(max_bytes, "max_bytes")?)?));
+        Ok(())
+    })
+}
+
+/// Frees the handle and all that was borrowed from it. A sandbox that was neither put nor destroyed is destroyed,
+/// because nobody said that it is fit for reuse. Does not wait. Accepts NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_free(sandbox: *mut sandboxset_ref) {
+    let destroy = |held: &Held| {
+        // A stale ref answers an error here, which is the normal case.
+        let _ = held.sandbox.destroy("freed without put");
+    };
+    // SAFETY: by the header's calling convention.
+    unsafe { handle::free(sandbox, destroy) };
+}

@@ -1,0 +1,255 @@
+//! `sandboxset_spec` and what it points to.
+
+use std::ffi::c_char;
+use std::time::Duration;
+
+use sandboxset::{Bind, Error, Limits, Result, RootFs, Runtime, SandboxSpec};
+
+use crate::boundary::Caller;
+use crate::options::{self, Plain};
+use crate::text::{check_reserved, to_bool};
+
+/// The recipe of the sandboxes of a set. Initialise it with sandboxset_spec_init. Everything it points to is
+/// copied by sandboxset_new.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct sandboxset_spec {
+    /// sizeof(sandboxset_spec).
+    pub struct_size: usize,
+    /// A path: the directory of the host that is the root file system, always read-only. NULL, the default: the
+    /// host's own /usr, /bin, /lib* and a minimal /etc.
+    pub root: *const c_char,
+    /// A path: a directory of the host that appears read-only at /code. NULL, the default: none.
+    pub code_dir: *const c_char,
+    /// Further files and directories of the host, in mount order: an array of pointers. Default NULL.
+    pub binds: *const *const sandboxset_bind,
+    /// The number of pointers in `binds`; default 0.
+    pub binds_length: usize,
+    /// The environment of every command, beneath the command's own: "KEY=VALUE" strings and a final NULL.
+    /// Nothing of the host's environment is inherited. Default NULL: PATH and HOME only.
+    pub env: *const *const c_char,
+    /// The limits of one sandbox; NULL, the default, for all the defaults of sandboxset_limits.
+    pub limits: *const sandboxset_limits,
+    /// A long-lived process that answers requests; NULL, the default, for none.
+    pub runtime: *const sandboxset_runtime,
+}
+
+/// A file or directory of the host that is visible in every sandbox of a set. Initialise it with
+/// sandboxset_bind_init.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct sandboxset_bind {
+    /// sizeof(sandboxset_bind).
+    pub struct_size: usize,
+    /// An absolute path on the host. Required.
+    pub source: *const c_char,
+    /// An absolute path in the sandbox. Required.
+    pub target: *const c_char,
+    /// 1 if the sandbox may write to it, 0 (the default) if not. Two sandboxes that share a writable bind are not
+    /// isolated from each other by it.
+    pub writable: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// Limits of one sandbox, all its processes together. Initialise it with sandboxset_limits_init.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct sandboxset_limits {
+    /// sizeof(sandboxset_limits).
+    pub struct_size: usize,
+    /// Bytes of memory, swap included; default 256 MiB.
+    pub memory_bytes: u64,
+    /// CPU time per time, in cores: 0.5 is half a core. 0, the default, is unlimited.
+    pub cpus: f64,
+    /// Bytes of the scratch tmpfs; default 64 MiB. /tmp has a tmpfs of the same size.
+    pub scratch_bytes: u64,
+    /// Files and directories in the scratch tmpfs; default 4096.
+    pub scratch_inodes: u64,
+    /// Open files per process; default 1024.
+    pub open_files: u64,
+    /// Bytes of the largest file a process may write. 0, the default, leaves it to the tmpfs size.
+    pub file_bytes: u64,
+    /// Processes and threads; default 64.
+    pub pids: u32,
+    /// Must be 0.
+    pub reserved: u32,
+}
+
+/// A command that is started with the sandbox and lives as long as it. Initialise it with sandboxset_runtime_init.
+///
+/// It listens on the stream socket that its environment variable SANDBOXSET_SOCKET names, then writes "READY\n" to
+/// file descriptor 3; only then is the sandbox handed out. See sandboxset_ref_connect and sandboxset_ref_call.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct sandboxset_runtime {
+    /// sizeof(sandboxset_runtime).
+    pub struct_size: usize,
+    /// The program and its arguments, never a shell, and a final NULL. Required.
+    pub args: *const *const c_char,
+    /// "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
+    pub env: *const *const c_char,
+    /// Milliseconds that it may take to become ready; default 30000.
+    pub ready_timeout_ms: u64,
+}
+
+// SAFETY: repr(C), size first, integers and raw pointers, no padding.
+unsafe impl Plain for sandboxset_spec {
+    const FIRST_SIZE: usize = 64;
+
+    fn defaults() -> Self {
+        sandboxset_spec {
+            struct_size: size_of::<Self>(),
+            root: std::ptr::null(),
+            code_dir: std::ptr::null(),
+            binds: std::ptr::null(),
+            binds_length: 0,
+            env: std::ptr::null(),
+            limits: std::ptr::null(),
+            runtime: std::ptr::null(),
+        }
+    }
+}
+
+// SAFETY: repr(C), size first, integers and raw pointers, padding spelled out.
+unsafe impl Plain for sandboxset_bind {
+    const FIRST_SIZE: usize = 32;
+
+    fn defaults() -> Self {
+        let null = std::ptr::null();
+        sandboxset_bind {
+            struct_size: size_of::<Self>(),
+            source: null,
+            target: null,
+            writable: 0,
+            reserved: 0,
+        }
+    }
+}
+
+// SAFETY: repr(C), size first, integers and a float, padding spelled out.
+unsafe impl Plain for sandboxset_limits {
+    const FIRST_SIZE: usize = 64;
+
+    fn defaults() -> Self {
+        let limits = Limits::default();
+        sandboxset_limits {
+            struct_size: size_of::<Self>(),
+            memory_bytes: limits.memory_bytes,
+            cpus: limits.cpus.unwrap_or(0.0),
+            scratch_bytes: limits.scratch_bytes,
+            scratch_inodes: limits.scratch_inodes,
+            open_files: limits.open_files,
+            file_bytes: limits.file_bytes.unwrap_or(0),
+            pids: limits.pids,
+            reserved: 0,
+        }
+    }
+}
+
+// SAFETY: repr(C), size first, integers and raw pointers, no padding.
+unsafe impl Plain for sandboxset_runtime {
+    const FIRST_SIZE: usize = 32;
+
+    fn defaults() -> Self {
+        sandboxset_runtime {
+            struct_size: size_of::<Self>(),
+            args: std::ptr::null(),
+            env: std::ptr::null(),
+            ready_timeout_ms: Runtime::new(["x"]).ready_timeout.as_millis() as u64,
+        }
+    }
+}
+
+/// Fills the spec with its defaults. `struct_size` is sizeof(sandboxset_spec).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_spec_init(spec: *mut sandboxset_spec, struct_size: usize) {
+    // SAFETY: by the header's calling convention.
+    unsafe { options::init(spec, struct_size) };
+}
+
+/// Fills the bind with its defaults. `struct_size` is sizeof(sandboxset_bind).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_bind_init(bind: *mut sandboxset_bind, struct_size: usize) {
+    // SAFETY: by the header's calling convention.
+    unsafe { options::init(bind, struct_size) };
+}
+
+/// Fills the limits with their defaults. `struct_size` is sizeof(sandboxset_limits).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_limits_init(limits: *mut sandboxset_limits, struct_size: usize) {
+    // SAFETY: by the header's calling convention.
+    unsafe { options::init(limits, struct_size) };
+}
+
+/// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_runtime).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_runtime_init(runtime: *mut sandboxset_runtime, struct_size: usize) {
+    // SAFETY: by the header's calling convention.
+    unsafe { options::init(runtime, struct_size) };
+}
+
+/// More binds than the core accepts; a larger count surely is garbage.
+const MAX_BINDS: usize = 1 << 16;
+
+/// The recipe that C gave; the core checks its values.
+pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<SandboxSpec> {
+    let from = caller.options(spec, "spec")?;
+    let mut spec = SandboxSpec::default();
+    if let Some(root) = caller.optional_path(from.root, "root")? {
+        spec.root = RootFs::Directory(root);
+    }
+    spec.code_dir = caller.optional_path(from.code_dir, "code_dir")?;
+    spec.binds = read_binds(caller, &from)?;
+    spec.env = caller.env(from.env, "env")?;
+    spec.limits = read_limits(caller, from.limits)?;
+    if !from.runtime.is_null() {
+        spec.runtime = Some(read_runtime(caller, from.runtime)?);
+    }
+    Ok(spec)
+}
+
+fn read_binds(caller: &Caller, spec: &sandboxset_spec) -> Result<Vec<Bind>> {
+    if spec.binds_length == 0 {
+        return Ok(Vec::new());
+    }
+    if spec.binds.is_null() {
+        return Err(crate::boundary::is_null("binds"));
+    }
+    if spec.binds_length > MAX_BINDS {
+        return Err(Error::invalid("binds_length", format_args!("{} is too large", spec.binds_length)));
+    }
+    let bind_at = |index| {
+        // SAFETY: what an argument of this call points to, see `Caller`; below the length that the caller gave.
+        let bind = caller.required_options(unsafe { spec.binds.add(index).read_unaligned() }, "binds")?;
+        check_reserved(bind.reserved, "binds.reserved")?;
+        Ok(Bind {
+            source: caller.path(bind.source, "binds.source")?.to_owned(),
+            target: caller.path(bind.target, "binds.target")?.to_owned(),
+            writable: to_bool(bind.writable, "binds.writable")?,
+        })
+    };
+    (0..spec.binds_length).map(bind_at).collect()
+}
+
+fn read_limits(caller: &Caller, limits: *const sandboxset_limits) -> Result<Limits> {
+    let from = caller.options(limits, "limits")?;
+    check_reserved(from.reserved, "limits.reserved")?;
+    let mut limits = Limits::default();
+    limits.memory_bytes = from.memory_bytes;
+    limits.pids = from.pids;
+    limits.cpus = (from.cpus != 0.0).then_some(from.cpus);
+    limits.scratch_bytes = from.scratch_bytes;
+    limits.scratch_inodes = from.scratch_inodes;
+    limits.open_files = from.open_files;
+    limits.file_bytes = (from.file_bytes != 0).then_some(from.file_bytes);
+    Ok(limits)
+}
+
+fn read_runtime(caller: &Caller, runtime: *const sandboxset_runtime) -> Result<Runtime> {
+    let from = caller.required_options(runtime, "runtime")?;
+    let mut runtime = Runtime::new(caller.list(from.args, "runtime.args")?);
+    runtime.env = caller.env(from.env, "runtime.env")?;
+    runtime.ready_timeout = Duration::from_millis(from.ready_timeout_ms);
+    Ok(runtime)
+}
