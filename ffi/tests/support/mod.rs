@@ -1,7 +1,9 @@
 //! Building and running C programs against the libraries of this very checkout and profile.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -132,4 +134,22 @@ pub(crate) fn succeed(command: &mut Command) -> String {
 /// Runs a command and answers how it ended.
 pub(crate) fn run(command: &mut Command) -> Output {
     command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// What a C program exits with when this host lacks what it needs; it prints why.
+pub(crate) const SKIPPED: i32 = 77;
+
+/// Whether a Linux sandbox can be made on this host, by the C test that finds out.
+pub(crate) fn linux_sandboxes_work() -> bool {
+    let dir = scratch("probe");
+    let mut arguments = Linking::Shared.arguments();
+    arguments.insert(0, "-pthread".to_owned());
+    let program = dir.join("linux");
+    Compiler::c("gnu11").build(&[repository().join("tests/c/linux.c")], &program, &arguments);
+    run(&mut Command::new(program)).status.code() != Some(SKIPPED)
+}
+
+/// Says that something was not tested. Written past the test harness, which hides what passing tests print.
+pub(crate) fn skip(what: &str, why: &str, count: usize) {
+    let _ = writeln!(std::io::stderr(), "SKIP ({count}) sandboxset-ffi: {what}: {why}");
 }

@@ -1,0 +1,84 @@
+/* Scripted faults: what fails, what hangs, what dies, and what the set makes of it. */
+#include "check.h"
+
+static uint64_t calls(sandboxset_backend *backend, uint32_t operation) {
+  uint64_t calls = 0;
+  OK(sandboxset_mock_calls(backend, operation, &calls, &error));
+  return calls;
+}
+
+static void a_failing_create(void) {
+  sandboxset_backend *backend = NULL;
+  sandboxset *set = mock_set(1, &backend);
+  sandboxset_mock_fault fault;
+  sandboxset_mock_fault_init(&fault, sizeof fault);
+  fault.message = "no more electrons";
+  OK(sandboxset_mock_fault_at(backend, SANDBOXSET_MOCK_CREATE, 1, &fault, &error));
+
+  sandboxset_ref *ref = NULL;
+  sandboxset_error *failure = NULL;
+  CHECK(sandboxset_get_or_create_unpaused(set, NULL, &ref, &failure) == SANDBOXSET_CREATE_FAILED);
+  CHECK(ref == NULL && failure);
+  CHECK(sandboxset_error_code(failure) == SANDBOXSET_CREATE_FAILED);
+  CHECK(strcmp(sandboxset_error_name(failure), "CREATE_FAILED") == 0);
+  CHECK(strcmp(sandboxset_error_phase(failure), "create") == 0);
+  CHECK(sandboxset_error_retryable(failure) && sandboxset_error_field(failure) == NULL);
+  CHECK(strstr(sandboxset_error_message(failure), "no more electrons") ||
+        strstr(sandboxset_error_cause(failure), "no more electrons"));
+  sandboxset_error_free(failure);
+
+  put(get(set));
+  CHECK(calls(backend, SANDBOXSET_MOCK_CREATE) == 2);
+  sandboxset_stats stats = stats_of(set);
+  CHECK(stats.create_failures == 1 && stats.created == 1);
+  close_and_free(set);
+  sandboxset_backend_free(backend);
+}
+
+static void a_failing_unpause(void) {
+  sandboxset_backend *backend = NULL;
+  sandboxset *set = mock_set(2, &backend);
+  sandboxset_ref *ref = get(set);
+  uint64_t id = id_of(ref);
+  put(ref);
+  OK(sandboxset_mock_fault_always(backend, SANDBOXSET_MOCK_UNPAUSE, NULL, &error));
+  sandboxset_mock_fault fault;
+  sandboxset_mock_fault_init(&fault, sizeof fault);
+  fault.kind = SANDBOXSET_MOCK_DIE;
+  OK(sandboxset_mock_fault_at(backend, SANDBOXSET_MOCK_UNPAUSE, calls(backend, SANDBOXSET_MOCK_UNPAUSE) + 1,
+                              &fault, &error));
+  ref = get(set);
+  CHECK(id_of(ref) != id);
+  put(ref);
+  close_and_free(set);
+  uint64_t live = 1;
+  OK(sandboxset_mock_live(backend, &live, &error));
+  CHECK(live == 0);
+  sandboxset_backend_free(backend);
+}
+
+static void a_hanging_create(void) {
+  sandboxset_backend *backend = NULL;
+  sandboxset *set = mock_set(2, &backend);
+  sandboxset_mock_fault fault;
+  sandboxset_mock_fault_init(&fault, sizeof fault);
+  fault.kind = SANDBOXSET_MOCK_HANG;
+  OK(sandboxset_mock_fault_at(backend, SANDBOXSET_MOCK_CREATE, 1, &fault, &error));
+  sandboxset_get_options options;
+  sandboxset_get_options_init(&options, sizeof options);
+  options.timeout_ms = 20;
+  sandboxset_ref *ref = NULL;
+  FAILS(SANDBOXSET_TIMEOUT, sandboxset_get_or_create_unpaused(set, &options, &ref, &error));
+  /* The next caller is not delayed by it: the fault was for one call. */
+  put(get(set));
+  OK(sandboxset_mock_release_hangs(backend, &error));
+  close_and_free(set);
+  sandboxset_backend_free(backend);
+}
+
+int main(void) {
+  a_failing_create();
+  a_failing_unpause();
+  a_hanging_create();
+  return 0;
+}
