@@ -41,6 +41,38 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// After so many failures a measurement is given up, so that a broken host does not take hours.
 const TOO_MANY_FAILURES: u64 = 10;
 
+/// The floor once more with two processes in the cgroup, as a sandbox has its init and the runtime: each process
+/// more costs the kernel itself.
+const RAW_PAIR: &str = "raw_two_processes";
+
+/// The raw floor of the warm rows: some processes in a cgroup.
+struct Floor {
+    echo: Result<Echo, Failure>,
+    thaws: Samples,
+    freezes: Samples,
+}
+
+impl Floor {
+    /// Starts the processes and freezes them, as a sandbox is that waits.
+    fn new(processes: usize) -> Self {
+        let start = || {
+            let echo = Echo::start(processes)?;
+            echo.cgroup().freeze()?;
+            Ok(echo)
+        };
+        let echo = start().map_err(|error: std::io::Error| error.to_string());
+        Floor { echo, thaws: Samples::new(), freezes: Samples::new() }
+    }
+
+    fn measure(&mut self, pace: Pace, arrivals: &mut Arrivals) {
+        let Ok(echo) = &self.echo else { return };
+        pace.wait(arrivals);
+        self.thaws.time(|| echo.cgroup().thaw().and_then(|()| echo.round_trip()).map_err(text));
+        pace.wait(arrivals);
+        self.freezes.time(|| echo.cgroup().freeze().map_err(text));
+    }
+}
+
 impl Pace {
     fn suffix(self) -> &'static str {
         match self {
@@ -83,20 +115,12 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     put(&sandbox)?;
     check_that_put_pauses(&set)?;
 
-    let floor = Echo::start(1).map_err(text);
-    if let Ok(echo) = &floor {
-        echo.cgroup().freeze().map_err(text)?;
-    }
+    let (mut floor, mut pair) = (Floor::new(1), Floor::new(2));
     let mut arrivals = Arrivals::new();
-    let [mut get_ours, mut put_ours, mut call_ours, mut get_floor, mut put_floor] =
-        std::array::from_fn(|_| Samples::new());
+    let [mut get_ours, mut put_ours, mut call_ours] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 3000) {
-        if let Ok(echo) = &floor {
-            pace.wait(&mut arrivals);
-            get_floor.time(|| echo.cgroup().thaw().and_then(|()| echo.round_trip()).map_err(text));
-            pace.wait(&mut arrivals);
-            put_floor.time(|| echo.cgroup().freeze().map_err(text));
-        }
+        floor.measure(pace, &mut arrivals);
+        pair.measure(pace, &mut arrivals);
         pace.wait(&mut arrivals);
         let answered = get_ours.time(|| {
             let sandbox = get(&set, Acquire::Any)?;
@@ -120,9 +144,13 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     }
     close(&set)?;
     let mut get_row = Row::new(pace.row("linux.get_warm"), Unit::Microseconds, get_ours);
-    get_row.set_floor(floor.as_ref().map(|_| &get_floor));
+    get_row.set_floor(floor.echo.as_ref().map(|_| &floor.thaws));
     let mut put_row = Row::new(pace.row("linux.put"), Unit::Microseconds, put_ours);
-    put_row.set_floor(floor.as_ref().map(|_| &put_floor));
+    put_row.set_floor(floor.echo.as_ref().map(|_| &floor.freezes));
+    if pair.echo.is_ok() {
+        get_row.add_peer(RAW_PAIR, &pair.thaws);
+        put_row.add_peer(RAW_PAIR, &pair.freezes);
+    }
     let call_row = Row::new(pace.row("linux.call_warm"), Unit::Microseconds, call_ours);
     Ok(vec![get_row, put_row, call_row])
 }

@@ -54,7 +54,7 @@ impl Unit {
     fn name(self) -> &'static str {
         match self {
             Unit::Nanoseconds => "ns",
-            Unit::Microseconds => "us",
+            Unit::Microseconds => "µs",
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
         let json = row.json();
         let members: Vec<&String> = json.as_object().unwrap().keys().collect();
         assert_eq!(members, ["floor_p50", "max", "n", "name", "p50", "p90", "p99", "peers", "unit"]);
-        assert_eq!((json["unit"].as_str(), json["n"].as_u64()), (Some("us"), Some(1)));
+        assert_eq!((json["unit"].as_str(), json["n"].as_u64()), (Some("µs"), Some(1)));
         let close = |value: &Value, to: f64| (value.as_f64().unwrap() / to - 1.0).abs() < 0.01;
         assert!(close(&json["p50"], 40.0) && close(&json["floor_p50"], 20.0), "{json}");
         assert!(close(&json["peers"]["bwrap"], 80.0), "{json}");
