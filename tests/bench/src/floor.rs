@@ -5,12 +5,13 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 /// A cgroup of the v2 tree below the one this process is in, removed when dropped.
@@ -117,12 +118,7 @@ impl Echo {
 
     /// Sends a byte and waits for the answer.
     pub(crate) fn round_trip(&self) -> io::Result<()> {
-        let mut byte = [7_u8];
-        rustix::io::write(&self.to_child, &byte)?;
-        match rustix::io::read(self.from_child.as_fd(), &mut byte)? {
-            1 => Ok(()),
-            _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the echo process is gone")),
-        }
+        round_trip(self.to_child.as_fd(), self.from_child.as_fd())
     }
 }
 
@@ -135,6 +131,20 @@ impl Drop for Echo {
         for child in &self.children {
             let _ = waitpid(Some(*child), WaitOptions::empty());
         }
+    }
+}
+
+/// Sends a byte and waits for the answer, but not for ever. The floor and the sandboxes are asked by the same code.
+pub(crate) fn round_trip(to: BorrowedFd<'_>, from: BorrowedFd<'_>) -> io::Result<()> {
+    let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let mut byte = [7_u8];
+    rustix::io::write(to, &byte)?;
+    if poll(&mut [PollFd::from_borrowed_fd(from, PollFlags::IN)], Some(&patience))? == 0 {
+        return Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"));
+    }
+    match rustix::io::read(from, &mut byte)? {
+        1 => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the process that answers is gone")),
     }
 }
 

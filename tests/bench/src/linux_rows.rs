@@ -1,20 +1,43 @@
 //! The rows of the Linux backend, each beside its raw floor and, where it is installed, bubblewrap.
 
-use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Acquire, Backend, Bind, Command, Config, Connection, EventKind, GetOptions, IsolationReport, Runtime,
-    SandboxRef, SandboxSet, SandboxSpec,
+    Acquire, Backend, Bind, Command, Config, EventKind, GetOptions, IsolationReport, Runtime, SandboxRef,
+    SandboxSet, SandboxSpec,
 };
 
+use crate::echo_runtime::Channel;
 use crate::floor::{Cgroup, Echo, NAMESPACES, Program, clone_and_wait};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::peers::{bubblewrap, bubblewrap_true};
 use crate::report::{Row, Unit};
+
+/// A directory for the pipes, removed when dropped.
+struct ChannelDir(PathBuf);
+
+impl ChannelDir {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("sandboxset-bench-{}", std::process::id()));
+        std::fs::create_dir(&path)?;
+        let dir = ChannelDir(path);
+        // The sandbox's user may be nobody of this host.
+        rustix::fs::chmod(&dir.0, rustix::fs::Mode::from_raw_mode(0o711))?;
+        Ok(dir)
+    }
+}
+
+impl Drop for ChannelDir {
+    fn drop(&mut self) {
+        for name in ["request", "answer"] {
+            let _ = std::fs::remove_file(self.0.join(name));
+        }
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
 
 /// How the calls of one measurement arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,16 +127,18 @@ pub(crate) fn isolation() -> Result<IsolationReport, Failure> {
 }
 
 /// Rows `linux.get_warm`, `linux.put` and `linux.call_warm`: from the get of a paused idle sandbox until the process
-/// in it has answered a byte, and the put that pauses it. The connection stays open, as a service would keep it;
-/// `call_warm` opens one anew for each call instead.
+/// in it has answered a byte over a pipe that stays open, and the put that pauses it. `call_warm` is what a user writes:
+/// get, call (which connects anew), put.
 pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    let set = new_set(echo_spec()?, 1)?;
+    let dir = ChannelDir::new().map_err(text)?;
+    let channel = Channel::make(&dir.0).map_err(text)?;
+    let set = new_set(echo_spec(Some(&dir.0))?, 1)?;
+    let called = new_set(echo_spec(None)?, 1)?;
     let sandbox = get(&set, Acquire::Any)?;
-    let mut connection = sandbox.connect(PATIENCE, None).map_err(text)?;
-    connection.set_timeout(Some(PATIENCE)).map_err(text)?;
-    round_trip(&mut connection)?;
+    channel.round_trip().map_err(text)?;
     put(&sandbox)?;
     check_that_put_pauses(&set)?;
+    put(&get(&called, Acquire::Any)?)?;
 
     let (mut floor, mut pair) = (Floor::new(1), Floor::new(2));
     let mut arrivals = Arrivals::new();
@@ -124,7 +149,7 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
         pace.wait(&mut arrivals);
         let answered = get_ours.time(|| {
             let sandbox = get(&set, Acquire::Any)?;
-            round_trip(&mut connection)?;
+            channel.round_trip().map_err(text)?;
             Ok(sandbox)
         });
         pace.wait(&mut arrivals);
@@ -133,7 +158,7 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
         }
         pace.wait(&mut arrivals);
         call_ours.time(|| {
-            let sandbox = get(&set, Acquire::Any)?;
+            let sandbox = get(&called, Acquire::Any)?;
             let answer = sandbox.call(b"x", PATIENCE, None).map_err(text)?;
             if answer == b"x" { Ok(()) } else { Err("the answer is another".into()) }
             // Dropping the ref puts it, which is part of the measured call.
@@ -143,6 +168,7 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
         }
     }
     close(&set)?;
+    close(&called)?;
     let mut get_row = Row::new(pace.row("linux.get_warm"), Unit::Microseconds, get_ours);
     get_row.set_floor(floor.echo.as_ref().map(|_| &floor.thaws));
     let mut put_row = Row::new(pace.row("linux.put"), Unit::Microseconds, put_ours);
@@ -242,15 +268,15 @@ fn new_set(spec: SandboxSpec, max_size: usize) -> Result<SandboxSet, Failure> {
 }
 
 /// Sandboxes whose runtime is this program, as an echo.
-fn echo_spec() -> Result<SandboxSpec, Failure> {
-    let source = std::env::current_exe().map_err(text)?;
-    let target = PathBuf::from("/opt/echo");
-    let runtime = Runtime::new([target.as_os_str().to_owned(), crate::ECHO_RUNTIME.into()]);
-    Ok(SandboxSpec {
-        binds: vec![Bind { source, target, writable: false }],
-        runtime: Some(runtime),
-        ..SandboxSpec::default()
-    })
+fn echo_spec(channel: Option<&Path>) -> Result<SandboxSpec, Failure> {
+    let program = std::env::current_exe().map_err(text)?;
+    let mut binds = vec![Bind { source: program, target: "/opt/echo".into(), writable: false }];
+    let mut args = vec!["/opt/echo", crate::ECHO_RUNTIME];
+    if let Some(channel) = channel {
+        binds.push(Bind { source: channel.into(), target: "/opt/channel".into(), writable: true });
+        args.push("/opt/channel");
+    }
+    Ok(SandboxSpec { binds, runtime: Some(Runtime::new(args)), ..SandboxSpec::default() })
 }
 
 /// A sandbox that is not paused by its put would make both warm rows look better than they are.
@@ -278,12 +304,6 @@ fn get(set: &SandboxSet, acquire: Acquire) -> Result<SandboxRef, Failure> {
 
 fn put(sandbox: &SandboxRef) -> Result<(), Failure> {
     sandbox.put().map_err(text)
-}
-
-fn round_trip(connection: &mut Connection) -> Result<(), Failure> {
-    let mut byte = [7_u8];
-    connection.write_all(&byte).map_err(text)?;
-    connection.read_exact(&mut byte).map_err(text)
 }
 
 fn exec_true(sandbox: &SandboxRef) -> Result<(), Failure> {

@@ -43,7 +43,7 @@ struct Options {
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if args.first().is_some_and(|arg| arg == ECHO_RUNTIME) {
-        return exit_code(echo_runtime::run().map_err(|error| error.to_string()));
+        return exit_code(echo_runtime::run(args.get(1).map(Path::new)).map_err(|error| error.to_string()));
     }
     exit_code(Options::parse(&args).and_then(|options| run(&options)))
 }

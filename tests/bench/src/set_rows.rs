@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sandboxset::backend::mock::MockBackend;
+use sandboxset::backend::mock::{MockBackend, MockOperation};
 use sandboxset::{Config, GetOptions, SandboxRef, SandboxSet, SandboxSpec};
 
 use crate::measure::{Contender, Failure, Rounds, Samples, Worker, interleaved};
@@ -36,22 +37,30 @@ pub(crate) const OPS: u32 = 100;
 
 /// Our set on the mock.
 struct Ours {
+    backend: MockBackend,
     set: SandboxSet,
     held: Vec<SandboxRef>,
+    puts: AtomicU64,
 }
 
 impl Ours {
     fn new(threads: usize, held: usize) -> Result<Self, Failure> {
         let config = Config { max_size: held + threads, ..Config::default() };
-        let set = SandboxSet::new(Arc::new(MockBackend::new()), SandboxSpec::default(), config)
+        let backend = MockBackend::new();
+        let set = SandboxSet::new(Arc::new(backend.clone()), SandboxSpec::default(), config)
             .map_err(|error| error.to_string())?;
         let held = (0..held)
             .map(|_| set.get_or_create_unpaused(&GetOptions::default()).map_err(|error| error.to_string()))
             .collect::<Result<_, _>>()?;
-        Ok(Ours { set, held })
+        Ok(Ours { backend, set, held, puts: AtomicU64::new(0) })
     }
 
+    /// Closes the set, after a check that every put really paused: a set that skips it would look too good.
     fn close(self) -> Result<(), Failure> {
+        let (puts, pauses) = (self.puts.into_inner(), self.backend.calls(MockOperation::Pause));
+        if pauses < puts {
+            return Err(format!("{puts} puts made only {pauses} pauses"));
+        }
         for sandbox in &self.held {
             sandbox.put().map_err(|error| error.to_string())?;
         }
@@ -75,6 +84,7 @@ impl Contender for Ours {
                 let sandbox = self.set.get_or_create_unpaused(&options).map_err(|error| error.to_string())?;
                 black_box(&sandbox).put().map_err(|error| error.to_string())?;
             }
+            self.puts.fetch_add(u64::from(ops), Ordering::Relaxed);
             Ok(())
         }))
     }

@@ -40,6 +40,35 @@ fn several_connections_are_answered_by_turns() {
 }
 
 #[test]
+fn the_pipes_are_answered_without_any_connection() {
+    let dir = std::env::temp_dir().join(format!("sandboxset-bench-pipes-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    for name in ["request", "answer"] {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join(name), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    }
+    let open = |name| std::fs::OpenOptions::new().read(true).write(true).open(dir.join(name)).unwrap();
+    let (mut request, mut answer) = (open("request"), open("answer"));
+    let mut runtime = Command::new("/bin/sh")
+        .args(["-c", "exec \"$0\" --echo-runtime \"$1\" 3>&1", PROGRAM])
+        .arg(&dir)
+        .env("SANDBOXSET_SOCKET", dir.join("echo.sock"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    for byte in 0..3_u8 {
+        request.write_all(&[byte]).unwrap();
+        let mut got = [255];
+        answer.read_exact(&mut got).unwrap();
+        assert_eq!(got, [byte]);
+    }
+    runtime.kill().unwrap();
+    runtime.wait().unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn a_runtime_without_its_surroundings_says_so() {
     let output =
         Command::new(PROGRAM).arg("--echo-runtime").env_remove("SANDBOXSET_SOCKET").output().unwrap();
