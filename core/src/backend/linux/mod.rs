@@ -1,25 +1,91 @@
 //! The embedded default: real sandboxes of Linux namespaces and cgroups, without a daemon and without root.
 
-use crate::{Backend, BackendSandbox, Capabilities, CreateRequest, IsolationReport, Result};
+mod cgroup;
+mod connect;
+mod env;
+mod exec;
+mod fault;
+mod files;
+mod init;
+mod keeper;
+mod process;
+mod program;
+mod report;
+mod running;
+mod sandbox;
+mod streams;
+mod sys;
+mod wait;
 
-/// Makes sandboxes of Linux namespaces and cgroups.
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sandboxset_keeper::{Bytes, Create, LayerReport, Limits, Root, Runtime};
+
+use self::env::Environment;
+use self::keeper::Keeper;
+use self::sandbox::LinuxSandbox;
+use crate::{
+    Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, Phase, Result,
+    RootFs, ScratchDirs,
+};
+
+/// Makes sandboxes of Linux namespaces and cgroups. Thread-safe.
 ///
-/// All clones share one keeper process, which is started by the first create and ends with the last clone.
-#[derive(Clone, Debug)]
-pub struct LinuxBackend {}
+/// All backends of a process share one keeper process, which is started by the first create and ends with the last
+/// backend and sandbox.
+#[derive(Clone)]
+pub struct LinuxBackend(Arc<Shared>);
 
 /// How a [`LinuxBackend`] works.
 #[derive(Clone, Debug, Default)]
 pub struct LinuxOptions {
     /// The keeper to run instead of the embedded one; also set by the variable `SANDBOXSET_KEEPER`.
-    pub keeper: Option<std::path::PathBuf>,
+    pub keeper: Option<PathBuf>,
 }
 
+struct Shared {
+    program: Option<PathBuf>,
+    keeper: Mutex<Option<Arc<Keeper>>>,
+    reached: Mutex<Vec<LayerReport>>,
+}
+
+/// How much earlier the keeper must give up than the caller does, so that its reason arrives in time.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+
 impl LinuxBackend {
-    /// Probes the host; starts nothing yet.
+    /// A backend. Starts nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// `INVALID_ARGUMENT` if the given keeper is not a file; `FORKED_PROCESS` in a forked child.
     pub fn new(options: LinuxOptions) -> Result<Self> {
-        let _ = options;
-        todo!()
+        crate::forked::watch();
+        crate::forked::refuse_in_child(Phase::Configure)?;
+        let variable =
+            || std::env::var_os("SANDBOXSET_KEEPER").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let program = options.keeper.or_else(variable);
+        if let Some(path) = &program
+            && !path.is_file()
+        {
+            return Err(Error::invalid("keeper", format_args!("{} is not a file", path.display())));
+        }
+        Ok(LinuxBackend(Arc::new(Shared { program, keeper: Mutex::default(), reached: Mutex::default() })))
+    }
+
+    /// The keeper, started if there is none.
+    fn keeper(&self, deadline: Instant) -> Result<Arc<Keeper>> {
+        if let Some(keeper) = self.0.keeper.lock().as_ref().filter(|keeper| !keeper.is_dead()) {
+            return Ok(Arc::clone(keeper));
+        }
+        let keeper = Keeper::get(self.0.program.as_ref(), deadline)?;
+        let old = self.0.keeper.lock().replace(Arc::clone(&keeper));
+        // Not under the lock: the last handle of a dead keeper cleans up after it.
+        drop(old);
+        Ok(keeper)
     }
 }
 
@@ -33,11 +99,89 @@ impl Backend for LinuxBackend {
     }
 
     fn isolation_report(&self) -> IsolationReport {
-        todo!()
+        let reached = self.0.reached.lock().clone();
+        if reached.is_empty() {
+            return report::expected(&cgroup::detect());
+        }
+        let keeper = self.0.keeper.lock().clone();
+        report::reached(&reached, keeper.as_ref().map_or(&[], |keeper| keeper.faults()))
     }
 
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
-        let _ = request;
-        todo!()
+        crate::forked::refuse_in_child(Phase::Create)?;
+        let keeper = self.keeper(request.deadline)?;
+        let env = Environment::new(&request.spec.env);
+        let disk_scratch = match &request.scratch {
+            ScratchDirs::Tmpfs => None,
+            ScratchDirs::Disk(base) => Some(base.join(format!("{}-{}", keeper.tag(), request.id.get()))),
+        };
+        let spec = &request.spec;
+        let mut deadline = request.deadline;
+        if let Some(ready_timeout) = spec.runtime.as_ref().map(|runtime| runtime.ready_timeout) {
+            deadline = deadline.min(Instant::now().checked_add(ready_timeout).unwrap_or(deadline));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::new(ErrorCode::Timeout, Phase::Create, "no time was left to create")
+                .with_sandbox(request.id));
+        }
+        let create = Create {
+            id: request.id.get(),
+            root: match &spec.root {
+                RootFs::Host => Root::Host,
+                RootFs::Directory(path) => Root::Directory(path_bytes(path)),
+            },
+            code_dir: spec.code_dir.as_deref().map(path_bytes),
+            binds: spec
+                .binds
+                .iter()
+                .map(|bind| sandboxset_keeper::Bind {
+                    source: path_bytes(&bind.source),
+                    target: path_bytes(&bind.target),
+                    writable: bind.writable,
+                })
+                .collect(),
+            limits: limits(&spec.limits),
+            disk_scratch: disk_scratch.as_deref().map(path_bytes),
+            runtime: spec.runtime.as_ref().map(|runtime| Runtime {
+                args: runtime.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+                env: env.for_runtime(&runtime.env),
+            }),
+            deadline_ms: (left - ANSWER_MARGIN.min(left / 10)).as_millis().try_into().unwrap_or(u64::MAX),
+        };
+        let created = keeper.create(request.id, create, deadline)?;
+        self.0.reached.lock().clone_from(&created.report);
+        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch) {
+            Ok(sandbox) => Ok(Box::new(sandbox)),
+            Err(error) => {
+                keeper.abandon(request.id.get());
+                Err(error.with_sandbox(request.id))
+            }
+        }
     }
+}
+
+impl std::fmt::Debug for LinuxBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinuxBackend").field("keeper", &self.0.program).finish()
+    }
+}
+
+fn limits(limits: &crate::Limits) -> Limits {
+    /// The kernel's default period, and its least quota.
+    const PERIOD_US: f64 = 100_000.0;
+    const LEAST_QUOTA_US: u64 = 1000;
+    Limits {
+        memory_bytes: limits.memory_bytes,
+        pids: limits.pids,
+        cpu_quota_us: limits.cpus.map(|cpus| ((cpus * PERIOD_US) as u64).max(LEAST_QUOTA_US)),
+        scratch_bytes: limits.scratch_bytes,
+        scratch_inodes: limits.scratch_inodes,
+        open_files: limits.open_files,
+        file_bytes: limits.file_bytes,
+    }
+}
+
+fn path_bytes(path: &Path) -> Bytes {
+    path.as_os_str().as_bytes().to_vec()
 }

@@ -1,0 +1,12 @@
+//! Control groups: where they may be made, and what the host does with those of a sandbox.
+
+mod control;
+mod counters;
+mod lane;
+mod leftovers;
+mod plan;
+
+pub(super) use control::SandboxCgroups;
+pub(super) use lane::Lane;
+pub(super) use leftovers::{owner_dirs, remove_group, remove_owner};
+pub(super) use plan::detect;

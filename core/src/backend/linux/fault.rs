@@ -1,0 +1,113 @@
+//! Turning the kernel's and the init's refusals into errors of this crate.
+
+use rustix::io::Errno;
+use sandboxset_keeper::Failure;
+
+use crate::{Error, ErrorCode, Phase, SandboxId};
+
+/// A request to the kernel that it refused.
+pub(super) fn os(phase: Phase, what: &str, errno: Errno) -> Error {
+    Error::new(code_of(errno), phase, what).with_source(std::io::Error::from(errno))
+}
+
+/// The error for a sandbox that is no more.
+pub(super) fn dead(phase: Phase, id: SandboxId, cause: &str) -> Error {
+    Error::new(ErrorCode::SandboxDead, phase, format!("the sandbox is dead: {cause}")).with_sandbox(id)
+}
+
+/// An init that did something that ours never does: something in the sandbox has taken it over.
+pub(super) fn hostile(phase: Phase, id: SandboxId, what: &str) -> Error {
+    dead(phase, id, &format!("its init does not behave: {what}"))
+}
+
+/// A failed operation on a file of the sandbox.
+pub(super) fn file(path: &std::path::Path, failure: &Failure) -> Error {
+    let text = format!("{}: {}", path.display(), describe(failure));
+    match Errno::from_raw_os_error(failure.errno) {
+        Errno::NOENT
+        | Errno::NOTDIR
+        | Errno::ISDIR
+        | Errno::LOOP
+        | Errno::NAMETOOLONG
+        | Errno::INVAL
+        | Errno::NXIO
+        | Errno::NOTEMPTY
+        | Errno::EXIST
+        | Errno::BUSY => Error::invalid("path", text).with_phase(Phase::Files),
+        errno => Error::new(code_of(errno), Phase::Files, text),
+    }
+}
+
+/// A command that could not be started.
+pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
+    let text = format!("cannot run {}: {}", program.display(), describe(failure));
+    let field = if failure.step.contains("working directory") { "cwd" } else { "args" };
+    match Errno::from_raw_os_error(failure.errno) {
+        Errno::NOENT
+        | Errno::NOTDIR
+        | Errno::ISDIR
+        | Errno::LOOP
+        | Errno::NAMETOOLONG
+        | Errno::NOEXEC
+        | Errno::TOOBIG
+        | Errno::INVAL
+        | Errno::LIBBAD => Error::invalid(field, text).with_phase(Phase::Exec),
+        errno => Error::new(code_of(errno), Phase::Exec, text),
+    }
+}
+
+/// A sandbox that could not be made.
+pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
+    let code = match Errno::from_raw_os_error(failure.errno) {
+        Errno::TIMEDOUT => ErrorCode::Timeout,
+        _ => ErrorCode::CreateFailed,
+    };
+    let error =
+        Error::new(code, Phase::Create, format!("the sandbox could not be made: {}", describe(failure)));
+    error.with_sandbox(id)
+}
+
+/// The step and the kernel's own text.
+pub(super) fn describe(failure: &Failure) -> String {
+    match failure.errno {
+        0 => failure.step.clone(),
+        errno => format!("{}: {}", failure.step, std::io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// What an error number means where it says nothing about the caller's own arguments.
+fn code_of(errno: Errno) -> ErrorCode {
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorCode::PermissionDenied,
+        Errno::NOSPC
+        | Errno::DQUOT
+        | Errno::NOMEM
+        | Errno::AGAIN
+        | Errno::MFILE
+        | Errno::NFILE
+        | Errno::NOBUFS => ErrorCode::NoCapacity,
+        Errno::FBIG | Errno::OVERFLOW => ErrorCode::TooBig,
+        Errno::NOSYS | Errno::OPNOTSUPP => ErrorCode::Unsupported,
+        Errno::TIMEDOUT => ErrorCode::Timeout,
+        _ => ErrorCode::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn file_errors_name_the_path_and_say_what_the_kernel_said() {
+        let failed = |errno: Errno| {
+            file(Path::new("/a"), &Failure { step: "open the file".into(), errno: errno.raw_os_error() })
+        };
+        let missing = failed(Errno::NOENT);
+        assert_eq!((missing.code(), missing.field()), (ErrorCode::InvalidArgument, Some("path")));
+        assert!(missing.message().contains("/a") && missing.message().contains("No such file"));
+        assert_eq!(failed(Errno::NOSPC).code(), ErrorCode::NoCapacity);
+        assert_eq!(failed(Errno::ROFS).code(), ErrorCode::PermissionDenied);
+        assert_eq!(missing.phase(), Phase::Files);
+    }
+}

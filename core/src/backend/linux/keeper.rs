@@ -1,0 +1,385 @@
+//! The keeper as the host sees it: started once, shared by all backends and sandboxes, ended with the last.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair, sockopt};
+use rustix::process::PidfdFlags;
+use sandboxset_keeper::{
+    CgroupFd, CgroupPlan, Create, Failure, FrameError, FromKeeper, Hello, LayerReport, Owner, ToKeeper,
+    VERSION,
+};
+
+use super::wait::{poll_until, readable};
+use super::{cgroup, fault, program};
+use crate::{Error, ErrorCode, Phase, Result, SandboxId};
+
+/// How long the keeper may take to say hello.
+const HELLO: Duration = Duration::from_secs(10);
+/// How long a send may wait for a keeper that is busy.
+const SEND: Duration = Duration::from_secs(5);
+/// How long the end of the last handle waits for the keeper to be gone.
+const END: Duration = Duration::from_secs(2);
+/// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
+const FRUITLESS_STARTS: usize = 5;
+const FRUITLESS_WITHIN: Duration = Duration::from_secs(60);
+
+/// A running keeper. Dropping the last handle ends it.
+pub(super) struct Keeper(Arc<Link>);
+
+/// What the thread that listens to the keeper shares with the handles.
+struct Link {
+    socket: OwnedFd,
+    pidfd: OwnedFd,
+    /// Part of the name of everything that this keeper makes.
+    tag: String,
+    plan: CgroupPlan,
+    faults: Vec<String>,
+    dead: AtomicBool,
+    /// Whether the end of the keeper is our own wish.
+    ending: AtomicBool,
+    fruitful: AtomicBool,
+    expected: Mutex<Expected>,
+}
+
+/// Who waits for what from the keeper, by the id of the sandbox.
+#[derive(Default)]
+struct Expected {
+    creates: HashMap<u64, Sender<Result<Created, Failure>>>,
+    removes: HashMap<u64, Sender<Option<String>>>,
+    obituaries: HashMap<u64, Obituary>,
+}
+
+/// Where the cause of a sandbox's death is written, once it is known.
+pub(super) type Obituary = Arc<OnceLock<String>>;
+
+/// A sandbox as the keeper hands it over.
+pub(super) struct Created {
+    pub(super) pidfd: OwnedFd,
+    pub(super) socket: OwnedFd,
+    pub(super) cgroups: Vec<(CgroupFd, OwnedFd)>,
+    pub(super) report: Vec<LayerReport>,
+    pub(super) obituary: Obituary,
+}
+
+/// The keepers of this process, by program; normally one at most.
+static KEEPERS: Mutex<Option<Keepers>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Keepers {
+    running: HashMap<Option<PathBuf>, Weak<Keeper>>,
+    /// When keepers ended, or failed to start, without having made a sandbox.
+    fruitless: Vec<Instant>,
+}
+
+impl Keeper {
+    /// The running keeper of this program, or a new one.
+    pub(super) fn get(program: Option<&PathBuf>, deadline: Instant) -> Result<Arc<Keeper>> {
+        // Held while a keeper starts: who else needs one has to wait for it anyway, until its own deadline.
+        let Some(mut keepers) = KEEPERS.try_lock_until(deadline) else {
+            return Err(Error::new(ErrorCode::Timeout, Phase::Create, "the keeper was not started in time"));
+        };
+        let keepers = keepers.get_or_insert_default();
+        let key = program.cloned();
+        if let Some(keeper) = keepers.running.get(&key).and_then(Weak::upgrade) {
+            if !keeper.is_dead() {
+                return Ok(keeper);
+            }
+            if !keeper.0.fruitful.load(Ordering::Relaxed) {
+                keepers.fruitless.push(Instant::now());
+            }
+        }
+        keepers.running.remove(&key);
+        keepers.fruitless.retain(|when| when.elapsed() < FRUITLESS_WITHIN);
+        if keepers.fruitless.len() >= FRUITLESS_STARTS {
+            let message =
+                format!("{FRUITLESS_STARTS} keepers ended within a minute without making a sandbox");
+            return Err(unavailable(message));
+        }
+        match Keeper::start(program, deadline) {
+            Ok(keeper) => {
+                let keeper = Arc::new(keeper);
+                keepers.running.insert(key, Arc::downgrade(&keeper));
+                Ok(keeper)
+            }
+            Err(error) => {
+                keepers.fruitless.push(Instant::now());
+                Err(error)
+            }
+        }
+    }
+
+    fn start(program: Option<&PathBuf>, deadline: Instant) -> Result<Keeper> {
+        let internal =
+            |what: &'static str| move |error| unavailable(what).with_source(std::io::Error::from(error));
+        let (socket, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(internal("no socket for the keeper"))?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND))
+            .map_err(internal("the keeper's socket takes no time limit"))?;
+        let pidfd = program::run(program.map(PathBuf::as_path), &theirs)
+            .map_err(|error| unavailable("the keeper could not be started").with_source(error))?;
+        drop(theirs);
+        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(internal("no pidfd of this process"))?;
+        let plan = cgroup::detect();
+        let tag = new_tag()?;
+        let hello = ToKeeper::Hello(Hello { version: VERSION, owner: tag.clone(), cgroups: plan.clone() });
+        let no_hello = |error: FrameError| unavailable("the keeper did not say hello").with_source(error);
+        sandboxset_keeper::send(&socket, &hello, &[host.as_fd()]).map_err(no_hello)?;
+        let until = deadline.min(Instant::now() + HELLO);
+        if !readable(&socket, Some(until)).map_err(internal("waiting for the keeper failed"))? {
+            return Err(unavailable("the keeper did not say hello in time"));
+        }
+        let faults = match sandboxset_keeper::receive(&socket).map_err(no_hello)? {
+            (FromKeeper::Hello { version: VERSION, cgroup_faults }, _) => cgroup_faults,
+            (FromKeeper::Hello { version, .. }, _) => {
+                return Err(unavailable(format!("the keeper speaks version {version}, not {VERSION}")));
+            }
+            _ => return Err(unavailable("the keeper did not begin with hello")),
+        };
+        let link = Arc::new(Link {
+            socket,
+            pidfd,
+            tag,
+            plan,
+            faults,
+            dead: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            fruitful: AtomicBool::new(false),
+            expected: Mutex::default(),
+        });
+        let listening = Arc::clone(&link);
+        if crate::threads::run(Box::new(move || listening.listen())).is_err() {
+            return Err(Error::new(ErrorCode::NoCapacity, Phase::Create, "no thread could be started"));
+        }
+        Ok(Keeper(link))
+    }
+
+    /// Whether it ended.
+    pub(super) fn is_dead(&self) -> bool {
+        self.0.dead.load(Ordering::Acquire)
+    }
+
+    /// Why cgroups that were planned cannot be used.
+    pub(super) fn faults(&self) -> &[String] {
+        &self.0.faults
+    }
+
+    /// What the names of everything it makes begin with.
+    pub(super) fn tag(&self) -> &str {
+        &self.0.tag
+    }
+
+    /// The directories in which it makes the cgroups of a sandbox.
+    pub(super) fn cgroups_of(&self, id: u64) -> Vec<PathBuf> {
+        cgroup::owner_dirs(&self.0.plan, &self.0.tag)
+            .into_iter()
+            .map(|dir| dir.join(id.to_string()))
+            .collect()
+    }
+
+    /// Makes a sandbox. On an error nothing of it is left, or is about to be removed.
+    pub(super) fn create(&self, name: SandboxId, create: Create, deadline: Instant) -> Result<Created> {
+        let id = create.id;
+        let (sender, receiver) = bounded(1);
+        {
+            let mut expected = self.0.expected.lock();
+            expected.creates.insert(id, sender);
+            expected.obituaries.insert(id, Obituary::default());
+        }
+        let answer = self.send(&ToKeeper::Create(Box::new(create))).and_then(|()| {
+            self.await_answer(&receiver, deadline, |expected| expected.creates.remove(&id).is_some())
+        });
+        match answer {
+            Ok(Ok(created)) => {
+                self.0.fruitful.store(true, Ordering::Relaxed);
+                return Ok(created);
+            }
+            Ok(Err(failure)) => {
+                self.0.forget(id);
+                return Err(fault::create(name, &failure));
+            }
+            Err(error) => {
+                self.0.forget(id);
+                // Removes it also if it was made, or is being made, after all.
+                let _ = self.send(&ToKeeper::Remove { id });
+                Err(error)
+            }
+        }
+    }
+
+    /// Has a sandbox removed; answers what could not be.
+    pub(super) fn remove(&self, id: u64, deadline: Instant) -> Result<Option<String>> {
+        let (sender, receiver) = bounded(1);
+        self.0.expected.lock().removes.insert(id, sender);
+        let answer = self.send(&ToKeeper::Remove { id }).and_then(|()| {
+            self.await_answer(&receiver, deadline, |expected| expected.removes.remove(&id).is_some())
+        });
+        if matches!(answer, Ok(None)) {
+            self.0.expected.lock().obituaries.remove(&id);
+        }
+        answer.map_err(|error| error.with_phase(Phase::Destroy))
+    }
+
+    /// Has a sandbox removed without waiting for it.
+    pub(super) fn abandon(&self, id: u64) {
+        self.0.forget(id);
+        let _ = self.send(&ToKeeper::Remove { id });
+    }
+
+    fn send(&self, message: &ToKeeper) -> Result<()> {
+        // Checked after the caller registered what it expects: the listening thread first says that the keeper is
+        // dead and then drops what is expected, so that nobody waits for a dead keeper.
+        if self.is_dead() {
+            return Err(unavailable("the keeper died"));
+        }
+        sandboxset_keeper::send(&self.0.socket, message, &[])
+            .map_err(|error| unavailable("the keeper does not listen").with_source(error))
+    }
+
+    fn await_answer<T>(
+        &self,
+        receiver: &Receiver<T>,
+        deadline: Instant,
+        give_up: impl FnOnce(&mut Expected) -> bool,
+    ) -> Result<T> {
+        match receiver.recv_deadline(deadline) {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => Err(unavailable("the keeper died")),
+            Err(RecvTimeoutError::Timeout) => {
+                give_up(&mut self.0.expected.lock());
+                // The answer may have come in just now.
+                receiver.try_recv().map_err(|_| {
+                    Error::new(ErrorCode::Timeout, Phase::Create, "the keeper did not answer in time")
+                })
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // In a forked child the keeper, the thread and the sandboxes are the parent's.
+        if crate::in_forked_child() {
+            return;
+        }
+        let link = &self.0;
+        let died = link.dead.load(Ordering::Acquire);
+        link.ending.store(true, Ordering::Release);
+        // Ends the keeper, also while a forked child of the host holds a copy of the socket.
+        let _ = rustix::net::shutdown(&link.socket, Shutdown::Both);
+        let deadline = Instant::now() + END;
+        let gone = readable(&link.pidfd, Some(deadline)).unwrap_or(false);
+        if died || !gone {
+            cgroup::remove_owner(&link.plan, &link.tag, deadline);
+        }
+    }
+}
+
+impl Link {
+    /// Hands the keeper's messages to who expects them, until the keeper ends.
+    fn listen(&self) {
+        loop {
+            let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
+            if poll_until(&mut fds, None).is_err() {
+                break;
+            }
+            // What a keeper said before it ended is still heard.
+            if !fds[0].revents().is_empty() {
+                match sandboxset_keeper::receive(&self.socket) {
+                    Ok((message, fds)) => self.dispatch(message, fds),
+                    Err(FrameError::WouldBlock) => {}
+                    Err(_) => break,
+                }
+            } else if !fds[1].revents().is_empty() {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    fn dispatch(&self, message: FromKeeper, fds: Vec<OwnedFd>) {
+        match message {
+            FromKeeper::Created { id, cgroups, report } => self.created(id, &cgroups, report, fds),
+            FromKeeper::CreateFailed { id, failure } => {
+                let sender = self.expected.lock().creates.remove(&id);
+                let _ = sender.map(|sender| sender.send(Err(failure)));
+            }
+            FromKeeper::Removed { id, leftovers } => {
+                let sender = self.expected.lock().removes.remove(&id);
+                let _ = sender.map(|sender| sender.send(leftovers));
+            }
+            FromKeeper::Died { id, cause } => {
+                let obituary = self.expected.lock().obituaries.get(&id).cloned();
+                let _ = obituary.map(|obituary| obituary.set(cause));
+            }
+            FromKeeper::Hello { .. } => {}
+        }
+    }
+
+    fn created(&self, id: u64, kinds: &[CgroupFd], report: Vec<LayerReport>, fds: Vec<OwnedFd>) {
+        let (sender, obituary) = {
+            let mut expected = self.expected.lock();
+            (expected.creates.remove(&id), expected.obituaries.get(&id).cloned())
+        };
+        // Whoever gave up has asked for its removal already.
+        let (Some(sender), Some(obituary)) = (sender, obituary) else { return };
+        let complete = fds.len() == kinds.len() + 2;
+        let mut fds = fds.into_iter();
+        let answer = match (fds.next(), fds.next()) {
+            (Some(pidfd), Some(socket)) if complete => Ok(Created {
+                pidfd,
+                socket,
+                cgroups: kinds.iter().copied().zip(fds).collect(),
+                report,
+                obituary,
+            }),
+            // The kernel drops descriptors when the receiving process may have no more.
+            _ => Err(Failure {
+                step: "receive the descriptors of the sandbox".into(),
+                errno: rustix::io::Errno::MFILE.raw_os_error(),
+            }),
+        };
+        let _ = sender.send(answer);
+    }
+
+    fn end(&self) {
+        self.dead.store(true, Ordering::Release);
+        let expected = std::mem::take(&mut *self.expected.lock());
+        for obituary in expected.obituaries.values() {
+            let _ = obituary.set("its keeper died".into());
+        }
+        if !self.ending.load(Ordering::Acquire) {
+            tracing::warn!("the keeper died; its sandboxes are gone with it");
+        }
+    }
+
+    fn forget(&self, id: u64) {
+        let mut expected = self.expected.lock();
+        expected.creates.remove(&id);
+        expected.obituaries.remove(&id);
+    }
+}
+
+/// The identity of this process, and something that tells apart its keepers, also those of a second copy of this
+/// library in the same process.
+fn new_tag() -> Result<String> {
+    let owner =
+        Owner::current().map_err(|error| unavailable("this process has no identity").with_source(error))?;
+    let mut random = [0u8; 4];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| unavailable("no random bytes").with_source(std::io::Error::from(errno)))?;
+    Ok(format!("{owner}-{:08x}", u32::from_ne_bytes(random)))
+}
+
+fn unavailable(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::BackendUnavailable, Phase::Create, message)
+}

@@ -1,0 +1,80 @@
+//! What isolation is reached on this host.
+
+use sandboxset_keeper::{CgroupPlan, Controller, LayerReport, LayerStatus as WireStatus};
+
+use crate::{IsolationReport, Layer, LayerStatus};
+
+/// The report of the last sandbox made, with what the keeper could not use.
+pub(super) fn reached(report: &[LayerReport], faults: &[String]) -> IsolationReport {
+    let mut layers: Vec<Layer> = report
+        .iter()
+        .map(|layer| Layer {
+            name: layer.name.clone(),
+            status: match layer.status {
+                WireStatus::Active => LayerStatus::Active,
+                WireStatus::Degraded => LayerStatus::Degraded,
+                WireStatus::Missing => LayerStatus::Missing,
+            },
+            detail: layer.detail.clone(),
+        })
+        .collect();
+    for fault in faults {
+        // A fault begins with what it is about.
+        let about = fault.split(':').next().unwrap_or_default();
+        if let Some(layer) =
+            layers.iter_mut().find(|layer| layer.name == about && layer.status != LayerStatus::Active)
+        {
+            layer.detail = format!("{}; {fault}", layer.detail);
+        }
+    }
+    IsolationReport { layers }
+}
+
+/// What is to be expected before the first sandbox was made: what the host offers, without having tried it.
+pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
+    let mut layers = Vec::new();
+    let mut add = |name: &str, status, detail: &str| {
+        layers.push(Layer { name: name.into(), status, detail: detail.into() });
+    };
+    for (name, file) in [
+        ("namespace.user", "user"),
+        ("namespace.mount", "mnt"),
+        ("namespace.pid", "pid"),
+        ("namespace.ipc", "ipc"),
+        ("namespace.uts", "uts"),
+        ("namespace.cgroup", "cgroup"),
+        ("namespace.net", "net"),
+    ] {
+        match std::fs::symlink_metadata(format!("/proc/self/ns/{file}")) {
+            Ok(_) => add(name, LayerStatus::Active, "the kernel has this namespace; not tried yet"),
+            Err(_) => add(name, LayerStatus::Missing, "the kernel lacks this namespace"),
+        }
+    }
+    for name in ["root", "proc", "capabilities", "no_new_privs"] {
+        add(name, LayerStatus::Active, "not tried yet");
+    }
+    match std::fs::metadata("/proc/sys/kernel/seccomp/actions_avail") {
+        Ok(_) => add("seccomp", LayerStatus::Active, "the kernel has it; not tried yet"),
+        Err(_) => add("seccomp", LayerStatus::Missing, "the kernel lacks it"),
+    }
+    for name in ["cgroup.freeze", "cgroup.kill"] {
+        match plan.unified {
+            Some(_) => add(name, LayerStatus::Active, "cgroup v2; not tried yet"),
+            None => add(name, LayerStatus::Degraded, "no writable cgroup v2 tree: by signals"),
+        }
+    }
+    for controller in [Controller::Memory, Controller::Pids, Controller::Cpu] {
+        let by_v1 = plan.v1.iter().any(|(other, _)| *other == controller);
+        match (plan.unified_controllers.contains(&controller), by_v1, controller) {
+            (true, ..) => add(controller.name(), LayerStatus::Active, "cgroup v2; not tried yet"),
+            (_, true, _) => add(controller.name(), LayerStatus::Active, "cgroup v1; not tried yet"),
+            (_, _, Controller::Cpu) => add(controller.name(), LayerStatus::Missing, "no writable cpu cgroup"),
+            _ => add(
+                controller.name(),
+                LayerStatus::Degraded,
+                "no writable cgroup: limits of each process only",
+            ),
+        }
+    }
+    IsolationReport { layers }
+}

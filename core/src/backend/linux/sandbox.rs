@@ -1,0 +1,248 @@
+//! One sandbox, as the host holds it.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use sandboxset_keeper::{FromInit, ToInit, remove_tree};
+
+use super::cgroup::{self, SandboxCgroups};
+use super::env::Environment;
+use super::init::{ANSWER, Init, Patience};
+use super::keeper::{Created, Keeper, Obituary};
+use super::wait::{readable, readable_now};
+use super::{connect, exec, fault, files};
+use crate::{
+    BackendProcess, BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, Output,
+    Phase, Result, SandboxId, Usage,
+};
+
+/// How long a killed sandbox may take to be gone, and then its keeper to remove what is left of it.
+const END: Duration = Duration::from_secs(5);
+
+/// A sandbox of Linux namespaces and cgroups.
+pub(super) struct LinuxSandbox(Arc<Inner>);
+
+/// What commands that outlive a call share with their sandbox.
+pub(super) struct Inner {
+    pub(super) id: SandboxId,
+    pub(super) init: Init,
+    pub(super) cgroups: SandboxCgroups,
+    pub(super) env: Environment,
+    keeper: Arc<Keeper>,
+    pidfd: OwnedFd,
+    obituary: Obituary,
+    /// The scratch dir on the host, if it is not a tmpfs inside.
+    disk_scratch: Option<PathBuf>,
+    created_at: Instant,
+    destroyed: AtomicBool,
+}
+
+impl LinuxSandbox {
+    /// Takes what the keeper handed over. On an error the caller has it removed.
+    pub(super) fn new(
+        id: SandboxId,
+        keeper: Arc<Keeper>,
+        created: Created,
+        env: Environment,
+        disk_scratch: Option<PathBuf>,
+    ) -> Result<Self> {
+        let os = |errno| fault::os(Phase::Create, "the sandbox's descriptors cannot be used", errno);
+        let (kinds, fds): (Vec<_>, Vec<_>) = created.cgroups.into_iter().unzip();
+        let cgroups = SandboxCgroups::new(&kinds, fds.into_iter()).map_err(os)?;
+        Ok(LinuxSandbox(Arc::new(Inner {
+            id,
+            init: Init::new(id, created.socket).map_err(os)?,
+            cgroups,
+            env,
+            keeper,
+            pidfd: created.pidfd,
+            obituary: created.obituary,
+            disk_scratch,
+            created_at: Instant::now(),
+            destroyed: AtomicBool::new(false),
+        })))
+    }
+}
+
+impl Inner {
+    /// Kills every process in it. Does not wait for them.
+    pub(super) fn kill(&self) {
+        let _ = self.cgroups.kill();
+        // The end of the namespace's init ends all of it, where there is no cgroup that can.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Why it is dead, if it is.
+    pub(super) fn cause_of_death(&self) -> Option<String> {
+        if let Some(cause) = self.obituary.get() {
+            return Some(cause.clone());
+        }
+        // Of a namespace's init the pidfd is readable only when the whole namespace is gone.
+        readable_now(&self.pidfd).then(|| "its init ended".to_owned())
+    }
+
+    /// The kernel refused something because the sandbox is dead, or for the reason it gives.
+    pub(super) fn refusal(&self, phase: Phase, what: &str, errno: Errno) -> Error {
+        match self.cause_of_death() {
+            Some(cause) => fault::dead(phase, self.id, &cause),
+            None => fault::os(phase, what, errno).with_sandbox(self.id),
+        }
+    }
+
+    /// Stops or continues everything by signals from the init.
+    fn signal_all(&self, phase: Phase, request: &ToInit) -> Result<()> {
+        let patience = Patience { deadline: Instant::now() + ANSWER, cancel: None };
+        match self.init.ask(phase, request, &[], &patience)? {
+            (FromInit::Done, _) => Ok(()),
+            (FromInit::Failed(failure), _) => {
+                Err(Error::new(ErrorCode::Internal, phase, fault::describe(&failure)).with_sandbox(self.id))
+            }
+            _ => Err(fault::hostile(phase, self.id, "an unexpected answer")),
+        }
+    }
+
+    fn destroy(&self) -> Result<()> {
+        if self.destroyed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let deadline = Instant::now() + END;
+        let failed =
+            |message: String| Error::new(ErrorCode::Internal, Phase::Destroy, message).with_sandbox(self.id);
+        self.kill();
+        let gone = readable(&self.pidfd, Some(deadline))
+            .map_err(|errno| failed(format!("waiting for the end: {errno}")))?;
+        if !gone {
+            return Err(failed(
+                "the sandbox does not die: a process of it is in an uninterruptible wait".into(),
+            ));
+        }
+        // What is in the cgroup but not in the namespace can only be what is still ending.
+        self.cgroups
+            .await_empty(deadline)
+            .map_err(|errno| failed(format!("waiting for its processes: {errno}")))?;
+        match self.keeper.remove(self.id.get(), Instant::now() + END) {
+            Ok(None) => {}
+            Ok(Some(leftovers)) => {
+                return Err(failed(format!("not everything could be removed: {leftovers}")));
+            }
+            Err(_) if self.keeper.is_dead() => self.remove_without_keeper()?,
+            Err(error) => return Err(error.with_sandbox(self.id)),
+        }
+        self.destroyed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Does what the keeper would have done.
+    fn remove_without_keeper(&self) -> Result<()> {
+        let os =
+            |what: &'static str| move |errno| fault::os(Phase::Destroy, what, errno).with_sandbox(self.id);
+        let deadline = Instant::now() + END;
+        self.keeper
+            .cgroups_of(self.id.get())
+            .iter()
+            .try_for_each(|dir| cgroup::remove_group(dir, deadline))
+            .map_err(os("a cgroup cannot be removed"))?;
+        let Some(scratch) = &self.disk_scratch else { return Ok(()) };
+        let (Some(base), Some(name)) = (scratch.parent(), scratch.file_name()) else { return Ok(()) };
+        let removed =
+            rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .and_then(|base| {
+                    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+                    remove_tree(base.as_fd(), &name)
+                });
+        removed.map_err(os("the scratch dir cannot be removed"))
+    }
+}
+
+impl BackendSandbox for LinuxSandbox {
+    fn pause(&self) -> Result<()> {
+        if !self.0.cgroups.has_unified() {
+            return self.0.signal_all(Phase::Pause, &ToInit::Stop);
+        }
+        self.0
+            .cgroups
+            .freeze()
+            .map_err(|errno| self.0.refusal(Phase::Pause, "the sandbox cannot be frozen", errno))
+    }
+
+    fn unpause(&self) -> Result<()> {
+        if !self.0.cgroups.has_unified() {
+            return self.0.signal_all(Phase::Unpause, &ToInit::Continue);
+        }
+        self.0
+            .cgroups
+            .thaw()
+            .map_err(|errno| self.0.refusal(Phase::Unpause, "the sandbox cannot be thawed", errno))
+    }
+
+    fn destroy(&self) -> Result<()> {
+        self.0.destroy()
+    }
+
+    fn death(&self) -> Option<String> {
+        self.0.cause_of_death()
+    }
+
+    fn host_scratch_dir(&self) -> Option<PathBuf> {
+        self.0.disk_scratch.clone()
+    }
+
+    fn exec(&self, command: &Command) -> Result<Output> {
+        exec::exec(&self.0, command)
+    }
+
+    fn spawn(&self, command: &Command) -> Result<Box<dyn BackendProcess>> {
+        Ok(Box::new(exec::spawn(&self.0, command)?))
+    }
+
+    fn connect(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<Connection> {
+        connect::connect(&self.0, timeout, cancel)
+    }
+
+    fn read_file(&self, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
+        files::read(&self.0, path, max_bytes)
+    }
+
+    fn write_file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        files::write(&self.0, path, bytes, mode)
+    }
+
+    fn list_dir(&self, path: &Path, max_entries: usize) -> Result<Vec<DirEntry>> {
+        files::list(&self.0, path, max_entries)
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        files::remove(&self.0, path)
+    }
+
+    fn usage(&self) -> Result<Usage> {
+        if let Some(cause) = self.0.cause_of_death() {
+            return Err(fault::dead(Phase::Use, self.0.id, &cause));
+        }
+        Ok(Usage { wall: self.0.created_at.elapsed(), ..self.0.cgroups.usage() })
+    }
+
+    fn log(&self, max_bytes: usize) -> Result<Vec<u8>> {
+        let path = Path::new(OsStr::from_bytes(sandboxset_keeper::RUNTIME_LOG.as_bytes()));
+        files::read_tail(&self.0, path, max_bytes)
+    }
+}
+
+impl Drop for LinuxSandbox {
+    fn drop(&mut self) {
+        // In a forked child the sandbox is the parent's.
+        if crate::in_forked_child() || self.0.destroyed.load(Ordering::Acquire) {
+            return;
+        }
+        self.0.kill();
+        self.0.keeper.abandon(self.0.id.get());
+    }
+}

@@ -1,0 +1,6 @@
+//! Real sandboxes on this host. Where the host cannot have any, every test says so loudly and counts as skipped.
+
+#![cfg(feature = "linux")]
+
+mod exec;
+mod support;
