@@ -352,7 +352,6 @@ impl Running {
     /// Kills what the command left behind, and gives the lane back.
     fn clear_lane(&self) {
         let Some(mut lane) = self.lane.lock().take() else { return };
-        // A lane that cannot be emptied is kept out of use until it is.
         lane.clear();
         self.sandbox.cgroups.return_lane(lane);
     }

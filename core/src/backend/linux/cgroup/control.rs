@@ -103,7 +103,9 @@ impl SandboxCgroups {
 
     /// Gives a lane back for the next command.
     pub(in super::super) fn return_lane(&self, lane: Lane) {
-        LanePool::put(&self.lanes, lane);
+        if let Some(unified) = &self.unified {
+            LanePool::put(&self.lanes, &unified.dir, lane);
+        }
     }
 }
 
