@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +92,14 @@ GET: list[tuple[str, list[Any], list[Any]]] = [
     ("cancel", [1, object()], []),
 ]
 
-Row = tuple[str, Any, type[Exception]]
 
-
-def rows(table: list[tuple[str, list[Any], list[Any]]]) -> Iterator[Any]:
-    for field, types, values in table:
-        for kind, bad in [(TypeError, types), (InvalidArgumentError, values)]:
-            for number, value in enumerate(bad):
-                yield pytest.param(field, value, kind, id=f"{field}-{kind.__name__}-{number}")
+def rows(table: list[tuple[str, list[Any], list[Any]]]) -> list[Any]:
+    return [
+        pytest.param(field, value, kind, id=f"{field}-{kind.__name__}-{number}")
+        for field, types, values in table
+        for kind, bad in [(TypeError, types), (InvalidArgumentError, values)]
+        for number, value in enumerate(bad)
+    ]
 
 
 def refuse(call: Callable[[], Any], field: str, kind: type[Exception]) -> None:
