@@ -97,6 +97,7 @@ def test_use_after_close(mock: sandboxset.MockBackend) -> None:
     with pytest.raises(sandboxset.SandboxSetError):
         sandbox.exec(["true"])
     assert sandbox.state in ("stale", "dead")
+    sandbox.put()
 
 
 def test_a_ref_outlives_its_set(mock: sandboxset.MockBackend) -> None:
@@ -144,7 +145,9 @@ def test_drain_stops_admission_and_waits(pool: sandboxset.SandboxSet) -> None:
 def test_prewarm_and_shrink(mock: sandboxset.MockBackend, pool: sandboxset.SandboxSet) -> None:
     assert pool.prewarm(3, timeout=PATIENCE) == 3
     assert (pool.stats().idle, mock.live()) == (3, 3)
-    assert pool.prewarm(99, timeout=PATIENCE) == 4
+    assert pool.prewarm(4, timeout=PATIENCE) == 4
+    with pytest.raises(sandboxset.InvalidArgumentError, match="count"):
+        pool.prewarm(5)
     assert pool.shrink(1) == 3
     eventually(lambda: mock.live() == 1)
 
@@ -178,9 +181,16 @@ def test_no_wait_fails_at_once(mock: sandboxset.MockBackend) -> None:
 
 
 def test_too_many_waiters(mock: sandboxset.MockBackend) -> None:
-    with sandboxset.SandboxSet(mock, max_size=1, max_waiters=0) as pool, pool.get_or_create_unpaused():
+    with sandboxset.SandboxSet(mock, max_size=1, max_waiters=1) as pool:
+        held = pool.get_or_create_unpaused()
+        served = threading.Thread(target=lambda: pool.get_or_create_unpaused(timeout=PATIENCE).put())
+        served.start()
+        eventually(lambda: pool.stats().waiting == 1)
         with pytest.raises(sandboxset.OverloadedError):
             pool.get_or_create_unpaused()
+        held.put()
+        served.join(PATIENCE)
+        assert pool.stats().idle == 1
 
 
 @pytest.mark.parametrize("from_main", [True, False])
