@@ -36,6 +36,21 @@ fn the_most_recently_used_comes_first() {
 }
 
 #[test]
+fn a_get_of_an_idle_one_neither_waits_nor_creates() {
+    let (set, mock) = set(Config::default());
+    assert!(set.get_idle(Acquire::Any).unwrap().is_none());
+    let missed: u64 = set.stats().misses.iter().map(|(_, count)| count).sum();
+    assert_eq!((set.stats().gets, missed, mock.live()), (0, 0, 0));
+    let sandbox = get(&set);
+    sandbox.put().unwrap();
+    let again = set.get_idle(Acquire::ReuseOnly).unwrap().unwrap();
+    assert_eq!((again.id(), again.uses(), set.stats().hits), (sandbox.id(), 2, 1));
+    drop(again);
+    set.close(HANG).unwrap();
+    assert!(set.get_idle(Acquire::Any).unwrap().is_none());
+}
+
+#[test]
 fn a_ref_ends_exactly_once() {
     let (set, _mock) = set(Config::default());
     let sandbox = get(&set);

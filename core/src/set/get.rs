@@ -8,7 +8,7 @@ use super::inner::{Inner, closed, refused};
 use super::sandbox_ref::SandboxRef;
 use super::slots::{Delivery, Loan, Refusal, Ticket};
 use super::waiters::{GaveUp, Waiter};
-use crate::{Error, ErrorCode, GetOptions, MissReason, Phase, Result};
+use crate::{Acquire, Error, ErrorCode, GetOptions, MissReason, Phase, Result};
 
 /// What a look at the slots gave.
 enum Look {
@@ -29,6 +29,13 @@ impl Inner {
             Some(sandbox) => Ok(sandbox),
             None => self.get_slowly(options, true),
         }
+    }
+
+    /// The part of a get that neither waits nor creates; `None` if that did not give a sandbox.
+    #[inline]
+    pub(super) fn get_idle(self: &Arc<Self>, acquire: Acquire) -> Option<SandboxRef> {
+        let loan = self.decide(|slots, effects| slots.take(acquire, effects))?;
+        self.resume(loan)
     }
 
     /// Unpauses a sandbox on the thread of its holder to be and checks that it lives. A useless one is destroyed.
