@@ -9,6 +9,7 @@ mod command;
 mod connection;
 mod errors;
 mod events;
+mod helper;
 mod output;
 mod process;
 mod reports;

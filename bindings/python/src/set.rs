@@ -130,6 +130,11 @@ impl SandboxSet {
             let core = detached(py, Phase::Wait, || self.core.get_or_create_unpaused(&options))?;
             return Ok(self.hand_out(py, core));
         }
+        // The main thread must not wait; but most gets do not have to.
+        let idle = options.cancel.is_none();
+        if idle && let Some(core) = detached(py, Phase::Wait, || self.core.get_idle(options.acquire))? {
+            return Ok(self.hand_out(py, core));
+        }
         let set = self.core.clone();
         let cancel = options.cancel.clone();
         let call = move |cancel| set.get_or_create_unpaused(&GetOptions { cancel, ..options });

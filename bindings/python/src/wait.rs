@@ -3,7 +3,7 @@
 //! Python runs signal handlers on its main thread only, and only when that thread asks for them. So a call that
 //! may wait is run directly on every other thread, but on a helper thread for the main one, which meanwhile asks
 //! every [`SIGNAL_CHECK`]. An interrupted call is cancelled; what it still produces is undone on the helper
-//! thread, so that nothing is lost. The helper thread lives for one call and never touches Python.
+//! thread, so that nothing is lost. Helper threads never touch Python.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use sandboxset::{CancelToken, Error, ErrorCode, Phase, Result};
 
 use crate::errors::raise;
+use crate::helper;
 
 /// How long a signal may go unnoticed by a waiting main thread.
 pub(crate) const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -39,7 +40,8 @@ pub(crate) fn interruptible<T: Send + 'static>(
     call: impl FnOnce(Option<CancelToken>) -> Result<T> + Send + 'static,
     undo: fn(T),
 ) -> PyResult<T> {
-    if !on_main_thread(py)? {
+    // In a forked child there is no helper thread, and the call is refused at once.
+    if !on_main_thread(py)? || sandboxset::in_forked_child() {
         return detached(py, phase, move || call(cancel));
     }
     // The caller's token may be shared with other calls, which an interrupt of this one must not end.
@@ -147,7 +149,7 @@ impl<T: Send + 'static> Errand<T> {
             *state = State::Done(result);
             shared.changed.notify_one();
         };
-        std::thread::Builder::new().name("sandboxset-wait".into()).spawn(run).map_err(|error| {
+        helper::run(Box::new(run)).map_err(|error| {
             Error::new(ErrorCode::NoCapacity, phase, "no thread for the wait").with_source(error)
         })?;
         Ok(errand)
