@@ -13,9 +13,9 @@ test-style: prerequisites
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features sandboxset-keeper/binary -- -D warnings
 
-# The Python extension is tested through Python, the benchmarks by running them.
+# The Python extension is tested through Python.
 test-rust: prerequisites
-	cargo test --workspace --exclude sandboxset-python --exclude sandboxset-bench --features sandboxset-keeper/binary
+	cargo test --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
 
 test-python: prerequisites
 	@test -x $(TEST_VENV)/bin/python || $(SYSTEM_PYTHON) -m venv $(TEST_VENV)
