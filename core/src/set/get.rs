@@ -71,7 +71,11 @@ impl Inner {
             let waiter = Arc::new(Waiter::default());
             // Looking and queueing is one step, or a put in between would go unnoticed.
             let look = self.decide(|slots, effects| {
-                if let Some(loan) = slots.take(options.acquire, effects) {
+                let idle = match ticket {
+                    None => slots.take(options.acquire, effects),
+                    Some(_) => slots.take_again(options.acquire, effects),
+                };
+                if let Some(loan) = idle {
                     return Ok(Look::Loan(loan));
                 }
                 if !counted {

@@ -9,6 +9,8 @@
 //! They are told apart by the occupant itself, so that a get and a put need the lock only once each.
 
 mod create;
+#[cfg(test)]
+mod model;
 mod queue;
 mod retire;
 
@@ -218,6 +220,20 @@ impl<S: Occupant, W> Slots<S, W> {
         if self.admission != Admission::Open {
             return None;
         }
+        self.take_idle(acquire, effects)
+    }
+
+    /// As `take`, for a caller that was let in before a drain began.
+    #[inline]
+    pub(super) fn take_again(&mut self, acquire: Acquire, effects: &mut Effects<S, W>) -> Option<Loan<S>> {
+        if self.admission == Admission::Closed {
+            return None;
+        }
+        self.take_idle(acquire, effects)
+    }
+
+    #[inline]
+    fn take_idle(&mut self, acquire: Acquire, effects: &mut Effects<S, W>) -> Option<Loan<S>> {
         let slot = match acquire {
             Acquire::FreshOnly => self.fresh.pop_back()?,
             Acquire::Any | Acquire::ReuseOnly => self.pop_idle()?,

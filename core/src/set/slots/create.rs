@@ -29,6 +29,7 @@ impl<S: Occupant, W> Slots<S, W> {
     ) -> Result<Ticket, Refusal> {
         match self.admission {
             Admission::Open => {}
+            Admission::Draining if again.is_some() => {}
             Admission::Draining => return Err(Refusal::Draining),
             Admission::Closed => return Err(Refusal::Closed),
         }
