@@ -9,8 +9,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-#: What the names of our processes, cgroups, mounts and directories have in common.
+#: What the names of our cgroups, mounts and directories have in common.
 MARK = "sandboxset"
+
+#: What remains of it in the name of a process that was started from a memfd, which the kernel cuts to 15 bytes.
+PROCESS_MARK = "sandboxse"
+
+#: Seconds between two looks at a process that has ended but was not yet reaped: nothing announces that.
+REAP_INTERVAL = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Process:
     @property
     def ours(self) -> bool:
         """Whether it bears the name of our keeper or init."""
-        return self.name.startswith(MARK)
+        return PROCESS_MARK in self.name
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,14 @@ def settle(before: Census, seconds: float) -> Census:
     """
     deadline = time.monotonic() + seconds
     now = take()
+    ended: set[int] = set()
     while now.processes - before.processes and time.monotonic() < deadline:
         pid = int(min(now.processes - before.processes).split()[0])
-        if not _await_end(pid, deadline - time.monotonic()):
+        if pid in ended:
+            time.sleep(REAP_INTERVAL)
+        elif _await_end(pid, deadline - time.monotonic()):
+            ended.add(pid)
+        else:
             break
         now = take()
     return now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from .checks import differs, first
 from .jobs import Check, Evidence, Refused, Result
@@ -223,6 +224,18 @@ def environment_is_empty(result: Result, _evidence: Evidence) -> str | None:
         differs("the wanted variable is there", report.group(2), "False"),
         f"inherited: {', '.join(extra)}" if extra else None,
     )
+
+
+def differs_from_the_host(name: str) -> Check:
+    """A link to ``/etc/passwd`` is refused, or at most leads to the sandbox's own file of that name."""
+
+    def check(result: Result, _evidence: Evidence) -> str | None:
+        got = result.collected.get(name)
+        if got is None:
+            return f"{name} was not read back"
+        return f"{name} is the host's" if got == Path("/etc/passwd").read_bytes() else None
+
+    return check
 
 
 def reads_back(expected: Mapping[str, bytes | None]) -> Check:

@@ -129,7 +129,10 @@ def call_roll(sandbox: SandboxRef) -> str:
         "print('roll call over')\n"
     )
     output = sandbox.exec([PYTHON, "-I", "-c", source], timeout=30.0)
-    return output.stdout + output.stderr
+    if not output.success:
+        end = f"{output.outcome}, exit code {output.exit_code}, signal {output.signal}"
+        return f"the roll call itself failed: {end}: {output.stderr}"
+    return output.stdout
 
 
 def describe(result: Result) -> str:

@@ -2,14 +2,48 @@
 
 import os
 import signal
+import socket
 
-reader, writer = os.pipe()
-for _number in range(16):
-    if os.fork() == 0:
-        hoard = bytearray(os.urandom(4096) * (40 << 8))  # 40 MiB
-        os.write(writer, b"x")
-        signal.pause()
-for held in range(1, 17):
-    os.read(reader, 1)
-    os.write(1, f"holding={held * 40}\n".encode())
-os.write(1, b"took 640 MiB\n")
+MEGABYTES = 40
+
+
+def hoard(line):
+    """What a child does: takes its share, then answers every question, which a dead one cannot."""
+    share = bytearray(MEGABYTES << 20)
+    for page in range(0, len(share), 4096):
+        share[page] = 1
+    while line.recv(1):
+        line.send(b"x")
+
+
+def answers(line):
+    """Whether the child at the other end still holds its share."""
+    try:
+        line.send(b"?")
+        return line.recv(1) == b"x"
+    except OSError:
+        return False
+
+
+children = []
+for _ in range(16):
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        for _, line in children:
+            line.close()
+        hoard(theirs)
+        os._exit(0)
+    theirs.close()
+    children.append((pid, ours))
+    alive = sum(answers(line) for _, line in children)
+    os.write(1, f"holding={alive * MEGABYTES}\n".encode())
+    if alive < len(children):
+        os.write(1, b"child killed\n")
+        break
+else:
+    os.write(1, b"took 640 MiB\n")
+for pid, _ in children:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)

@@ -1,6 +1,7 @@
 """Plants links, pipes and devices where the host will look for a result, hoping that it follows or hangs."""
 
 import os
+import socket
 import sys
 
 canary = sys.argv[1]
@@ -13,7 +14,11 @@ for name, target in (
 ):
     os.symlink(target, name)
 os.symlink(os.path.dirname(canary), "folder")
-os.mkfifo("fifo.txt")
+try:
+    os.mkfifo("fifo.txt")
+except PermissionError:
+    # Then at least a socket, which is no file to read either.
+    socket.socket(socket.AF_UNIX).bind("fifo.txt")
 os.symlink("loop.txt", "loop.txt")
 with open("endless.txt", "w") as file:
     # Without a single block of its own, and larger than any machine's memory.

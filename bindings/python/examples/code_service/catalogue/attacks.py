@@ -10,6 +10,7 @@ from ..contained import (
     SCRATCH_INODES,
     at_most,
     attack,
+    differs_from_the_host,
     disk_is_bounded,
     ends,
     environment_is_empty,
@@ -36,7 +37,6 @@ LATE = 5.0
 PLANTED = {
     "report.txt": None,
     "shadow.txt": None,
-    "passwd.txt": None,
     "up.txt": None,
     "magic.txt": None,
     "folder/canary.txt": None,
@@ -91,7 +91,8 @@ JOBS = [
     hostile("memory_hog", out_of_memory, at_most("holding", MEMORY_MIB), never_says("took")),
     hostile(
         "memory_children",
-        ends("out_of_memory", "timed_out"),
+        ends("out_of_memory", "exited"),
+        says("^child killed$"),
         at_most("holding", MEMORY_MIB),
         never_says("took"),
         leaves_nobody,
@@ -130,8 +131,9 @@ JOBS = [
         exits_cleanly,
         says("^planted$"),
         reads_back(PLANTED),
+        differs_from_the_host("passwd.txt"),
         arguments=["{canary}"],
-        collect=list(PLANTED),
+        collect=[*PLANTED, "passwd.txt"],
     ),
     # Reaching out.
     hostile(

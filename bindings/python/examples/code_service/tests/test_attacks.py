@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +63,9 @@ fd 2 pipe:[2]
 fd 3 /proc/2/fd
 variables=HOME,PATH wanted=False
 """
-REFUSED_LINKS = {name: content if content is not None else Refused("a link") for name, content in PLANTED.items()}
+REFUSED_LINKS: dict[str, bytes | Refused] = {"passwd.txt": Refused("a link")} | {
+    name: content if content is not None else Refused("a link") for name, content in PLANTED.items()
+}
 FLOOD = "flood " * 1000
 
 #: For each attack a contained result, and results of an attack that succeeded.
@@ -86,11 +89,11 @@ CASES: dict[str, tuple[Result, list[Result]]] = {
         ],
     ),
     "memory_children": (
-        Result("out_of_memory", None, "holding=40\nholding=200\n", aftermath=ALONE),
+        Result("out_of_memory", None, "holding=40\nholding=200\nchild killed\n", aftermath=ALONE),
         [
             exited("holding=640\ntook 640 MiB\n", aftermath=ALONE),
-            Result("out_of_memory", None, "holding=320\n", aftermath=ALONE),
-            Result("out_of_memory", None, "holding=40\n", aftermath=HAUNTED),
+            Result("out_of_memory", None, "holding=320\nchild killed\n", aftermath=ALONE),
+            Result("out_of_memory", None, "holding=40\nchild killed\n", aftermath=HAUNTED),
         ],
     ),
     "output_flood": (
@@ -180,6 +183,7 @@ CASES: dict[str, tuple[Result, list[Result]]] = {
             exited("planted\n", collected={**REFUSED_LINKS, "report.txt": Refused(f"read {SECRET}")}),
             exited("planted\n", collected={**REFUSED_LINKS, "shadow.txt": b"root:*:"}),
             exited("planted\n", collected={**REFUSED_LINKS, "fifo.txt": b""}),
+            exited("planted\n", collected={**REFUSED_LINKS, "passwd.txt": Path("/etc/passwd").read_bytes()}),
             exited("planted\n", collected={**REFUSED_LINKS, "honest.txt": Refused("everything is refused")}),
             exited("", collected=REFUSED_LINKS),
         ],

@@ -29,6 +29,8 @@ INIT, HOST, OTHER = Process(1, 0, "init", 1), Process(50, 1, "python", 5), Proce
         (Process(70, 50, "sandboxset-keep", 7), True),
         (Process(70, 1, "sandboxset-init", 7), True),
         (Process(70, 60, "sandboxset-keep", 7), False),
+        (Process(70, 1, "memfd:sandboxse", 7), True),
+        (Process(70, 60, "memfd:sandboxse", 7), False),
         (Process(70, 1, "cron", 7), False),
     ],
 )
@@ -70,6 +72,17 @@ def test_settle_waits_for_an_ending_process_and_reports_a_lasting_one() -> None:
         child.stdin.close()
         child.wait()
     assert census.settle(before, 10).left_behind(before)["processes"] == []
+
+
+def test_settle_reports_a_process_that_nobody_reaps() -> None:
+    before = census.take()
+    child = subprocess.Popen(["/bin/true"])
+    try:
+        # Not awaited, so it stays in the table as a zombie however long we look.
+        left = census.settle(before, 0.2).left_behind(before)["processes"]
+        assert [line.split()[0] for line in left] == [str(child.pid)]
+    finally:
+        child.wait()
 
 
 def test_baits_notice_every_visit_and_are_gone_afterwards() -> None:
