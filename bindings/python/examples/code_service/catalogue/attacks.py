@@ -96,7 +96,6 @@ JOBS = [
         at_most("holding", MEMORY_MIB),
         never_says("took"),
         leaves_nobody,
-        timeout=2 * SHORT,
         roll_call=True,
     ),
     hostile("output_flood", ends("timed_out", "output_limit"), output_is_bounded, within(SHORT + LATE), timeout=SHORT),

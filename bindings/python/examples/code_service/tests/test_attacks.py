@@ -63,8 +63,9 @@ fd 2 pipe:[2]
 fd 3 /proc/2/fd
 variables=HOME,PATH wanted=False
 """
-REFUSED_LINKS: dict[str, bytes | Refused] = {"passwd.txt": Refused("a link")} | {
-    name: content if content is not None else Refused("a link") for name, content in PLANTED.items()
+REFUSED_LINKS: dict[str, bytes | Refused] = {
+    "passwd.txt": Refused("a link"),
+    **{name: Refused("a link") if content is None else content for name, content in PLANTED.items()},
 }
 FLOOD = "flood " * 1000
 
