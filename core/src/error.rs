@@ -259,6 +259,9 @@ impl StdError for Error {
 
 /// Escapes control characters, because messages may hold bytes that a sandbox chose and end up in a terminal.
 fn printable(text: &str) -> String {
+    if !text.contains(char::is_control) {
+        return text.to_owned();
+    }
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
         .collect()
