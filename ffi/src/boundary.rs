@@ -185,3 +185,35 @@ fn panicked(payload: &(dyn std::any::Any + Send)) -> Error {
         .unwrap_or_else(|| "without a text".to_owned());
     Error::new(ErrorCode::Internal, Phase::Use, format!("the library panicked: {text}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+    use crate::code::{SANDBOXSET_INTERNAL, SANDBOXSET_INVALID_ARGUMENT};
+    use crate::error::{sandboxset_error_code, sandboxset_error_free, sandboxset_error_message};
+
+    #[test]
+    fn a_panic_is_an_internal_error_with_its_text() {
+        let mut error = std::ptr::null_mut();
+        let code = boundary!(&raw mut error, |_caller| { panic!("the sky fell on {}", "us") });
+        assert_eq!(code, SANDBOXSET_INTERNAL);
+        // SAFETY: the call failed, so it made an error, which is ours.
+        unsafe {
+            assert_eq!(sandboxset_error_code(error), SANDBOXSET_INTERNAL);
+            let message = CStr::from_ptr(sandboxset_error_message(error)).to_str().unwrap();
+            assert!(message.contains("the sky fell on us"), "{message}");
+            sandboxset_error_free(error);
+        }
+    }
+
+    #[test]
+    fn a_panic_of_any_payload_is_caught_and_an_error_needs_no_place() {
+        let nowhere = std::ptr::null_mut();
+        let code = boundary!(nowhere, |_caller| { std::panic::panic_any(7) });
+        assert_eq!(code, SANDBOXSET_INTERNAL);
+        let code = boundary!(nowhere, |_caller| { Err(is_null("anything")) });
+        assert_eq!(code, SANDBOXSET_INVALID_ARGUMENT);
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) trait Handle {
     /// What is behind it. Shared between threads, because C callers do so.
     type Inner: Send + Sync;
     /// The first eight bytes of the allocation; different for every type.
-    const TAG: [u8; 8];
+    const TAG: u64;
     /// Its name in C.
     const NAME: &'static str;
 }
@@ -24,20 +24,20 @@ macro_rules! handle {
     ($name:ident, $inner:ty, $tag:literal) => {
         impl $crate::handle::Handle for $name {
             type Inner = $inner;
-            const TAG: [u8; 8] = *$tag;
+            const TAG: u64 = u64::from_ne_bytes(*$tag);
             const NAME: &'static str = stringify!($name);
         }
     };
 }
 pub(crate) use handle;
 
-#[repr(C, align(8))]
+#[repr(C)]
 struct Tagged<T> {
-    tag: [u8; 8],
+    tag: u64,
     inner: T,
 }
 
-const FREED: [u8; 8] = *b"freed!!!";
+const FREED: u64 = u64::from_ne_bytes(*b"freed!!!");
 
 /// Moves an object behind a new handle.
 pub(crate) fn into_raw<H: Handle>(inner: H::Inner) -> *mut H {
@@ -110,6 +110,6 @@ unsafe fn release<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)
 /// `handle` is not NULL and points to a live handle of any of our types.
 unsafe fn is_ours<H: Handle>(handle: *const H) -> bool {
     let tagged = handle.cast::<Tagged<H::Inner>>();
-    // SAFETY: every handle is at least a tag long, and bytes need no alignment.
-    tagged.is_aligned() && unsafe { handle.cast::<[u8; 8]>().read_volatile() } == H::TAG
+    // SAFETY: every handle begins with a tag, and the address was found to be aligned.
+    tagged.is_aligned() && unsafe { (&raw const (*tagged).tag).read() } == H::TAG
 }

@@ -92,3 +92,69 @@ unsafe fn checked_size(size_field: *const usize, first_size: usize, parameter: &
         format_args!("{size} is not between {first_size} and {MAX_SIZE}; set it to the struct's sizeof"),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A struct that began with one field and got a second.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[repr(C)]
+    struct Grown {
+        struct_size: usize,
+        first: u64,
+        second: u64,
+    }
+
+    // SAFETY: repr(C), size first, integers, no padding.
+    unsafe impl Plain for Grown {
+        const FIRST_SIZE: usize = 16;
+
+        fn defaults() -> Self {
+            Grown { struct_size: size_of::<Self>(), first: 1, second: 2 }
+        }
+    }
+
+    #[test]
+    fn an_older_caller_gets_the_default_of_what_it_does_not_know() {
+        let older: [usize; 2] = [16, 10];
+        // SAFETY: 16 bytes, as the first field says.
+        let read = unsafe { read::<Grown>(older.as_ptr().cast(), "grown") }.unwrap();
+        assert_eq!((read.first, read.second), (10, 2));
+    }
+
+    #[test]
+    fn a_newer_caller_may_set_only_what_we_know() {
+        let mut newer: [usize; 4] = [32, 10, 20, 0];
+        // SAFETY: 32 bytes, as the first field says.
+        let known = unsafe { read::<Grown>(newer.as_ptr().cast(), "grown") }.unwrap();
+        assert_eq!((known.first, known.second), (10, 20));
+        newer[3] = 1;
+        // SAFETY: as above.
+        let error = unsafe { read::<Grown>(newer.as_ptr().cast(), "grown") }.unwrap_err();
+        assert_eq!(error.field(), Some("grown.struct_size"));
+    }
+
+    #[test]
+    fn nothing_is_written_beyond_the_callers_size() {
+        let mut older: [usize; 3] = [16, 10, 99];
+        // SAFETY: at least 16 bytes.
+        unsafe { fill(older.as_mut_ptr().cast(), Grown { first: 5, ..Grown::defaults() }, "grown") }.unwrap();
+        assert_eq!(older, [16, 5, 99]);
+        // SAFETY: as above.
+        unsafe { init::<Grown>(older.as_mut_ptr().cast(), 16) };
+        assert_eq!(older, [16, 1, 99]);
+        // SAFETY: a size that cannot even hold the size field is left alone.
+        unsafe { init::<Grown>(older.as_mut_ptr().cast(), 4) };
+        assert_eq!(older, [16, 1, 99]);
+    }
+
+    #[test]
+    fn absurd_sizes_are_refused_before_anything_is_read() {
+        for size in [0, 15, MAX_SIZE + 1, usize::MAX] {
+            // SAFETY: only the size field is read of an absurd size.
+            let error = unsafe { read::<Grown>((&raw const size).cast(), "grown") }.unwrap_err();
+            assert_eq!(error.field(), Some("grown.struct_size"), "{size}");
+        }
+    }
+}

@@ -34,18 +34,22 @@ pub struct sandboxset_ref {
     _opaque: (),
 }
 
-/// A ref, and the paths that C borrowed from it.
+/// A ref, and the paths that C borrowed from it. Boxed, because they are rare and refs are to be small.
 pub(crate) struct Held {
     pub(crate) sandbox: SandboxRef,
-    scratch_dir: OnceLock<CString>,
-    host_scratch_dir: OnceLock<Option<CString>>,
+    paths: OnceLock<Box<Paths>>,
+}
+
+struct Paths {
+    scratch_dir: CString,
+    host_scratch_dir: Option<CString>,
 }
 
 handle!(sandboxset_ref, Held, b"ss_ref\0\0");
 
 /// Makes the object that C gets.
 pub(crate) fn into_raw(sandbox: SandboxRef) -> *mut sandboxset_ref {
-    handle::into_raw(Held { sandbox, scratch_dir: OnceLock::new(), host_scratch_dir: OnceLock::new() })
+    handle::into_raw(Held { sandbox, paths: OnceLock::new() })
 }
 
 /// Gives the sandbox back: paused and idle, or straight to the oldest waiter. One that cannot be reused is
@@ -192,8 +196,7 @@ pub unsafe extern "C" fn sandboxset_ref_scratch_dir(
     boundary!(out_error, |caller| {
         let held = caller.borrow(sandbox, "sandbox")?;
         let out = caller.out(out_path, "out_path")?;
-        let path = || to_c_string(held.sandbox.scratch_dir().as_os_str().as_bytes());
-        out.write(held.scratch_dir.get_or_init(path).as_ptr());
+        out.write(held.paths().scratch_dir.as_ptr());
         Ok(())
     })
 }
@@ -208,10 +211,8 @@ pub unsafe extern "C" fn sandboxset_ref_host_scratch_dir(
     boundary!(out_error, |caller| {
         let held = caller.borrow(sandbox, "sandbox")?;
         let out = caller.out(out_path, "out_path")?;
-        let path =
-            || held.sandbox.host_scratch_dir().map(|path| to_c_string(path.into_os_string().into_vec()));
-        let path = held.host_scratch_dir.get_or_init(path);
-        out.write(path.as_ref().map_or(std::ptr::null(), |path| path.as_ptr()));
+        let path = held.paths().host_scratch_dir.as_ref();
+        out.write(path.map_or(std::ptr::null(), |path| path.as_ptr()));
         Ok(())
     })
 }
@@ -299,9 +300,24 @@ pub unsafe extern "C" fn sandboxset_ref_log(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_ref_free(sandbox: *mut sandboxset_ref) {
     let destroy = |held: &Held| {
-        // A stale ref answers an error here, which is the normal case.
-        let _ = held.sandbox.destroy("freed without put");
+        // Asked first, because a stale ref is the normal case and an error costs more than a whole put.
+        if held.sandbox.state() != SandboxState::Stale {
+            // Only another thread's put or destroy can make this fail, and then the sandbox is in good hands.
+            let _ = held.sandbox.destroy("freed without put");
+        }
     };
     // SAFETY: by the header's calling convention.
     unsafe { handle::free(sandbox, destroy) };
+}
+
+impl Held {
+    fn paths(&self) -> &Paths {
+        self.paths.get_or_init(|| {
+            let on_host = self.sandbox.host_scratch_dir();
+            Box::new(Paths {
+                scratch_dir: to_c_string(self.sandbox.scratch_dir().as_os_str().as_bytes()),
+                host_scratch_dir: on_host.map(|path| to_c_string(path.into_os_string().into_vec())),
+            })
+        })
+    }
 }
