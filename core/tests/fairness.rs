@@ -168,6 +168,7 @@ fn a_cancel_that_races_the_hand_over_loses_nothing() {
         });
         let stats = set.stats();
         assert_eq!((stats.idle, stats.held, stats.waiting, stats.resuming), (1, 0, 0, 0));
+        assert_eq!(stats.gets, stats.puts);
         check(&stats);
     }
     println!("handed over {}, cancelled {}", outcomes[0], outcomes[1]);

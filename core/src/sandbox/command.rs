@@ -61,7 +61,9 @@ pub enum OnOverflow {
 
 /// May refuse or rewrite every command before it runs. Called without any lock held; an error refuses.
 #[derive(Clone)]
-pub struct CommandPolicy(Arc<dyn Fn(&mut Command) -> Result<()> + Send + Sync>);
+pub struct CommandPolicy(Arc<Policy>);
+
+type Policy = dyn Fn(&mut Command) -> Result<()> + Send + Sync;
 
 /// The largest total size of arguments and environment; the kernel's own bound is 2 MiB by default.
 const MAX_ARGS_BYTES: usize = 1 << 20;

@@ -129,7 +129,7 @@ impl Inner {
             (None, GaveUp::Cancelled) => {
                 let loan = accept(waiter.wait_for_delivery())?;
                 self.decide(|slots, _| {
-                    slots.count_in_vain(loan.lease);
+                    slots.decline(loan.lease);
                     loan.occupant.decline(loan.lease.generation);
                 });
                 self.take_back(&loan.occupant, loan.lease);

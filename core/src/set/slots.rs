@@ -127,6 +127,8 @@ struct Slot<S> {
     occupant: Option<S>,
     /// Nobody held it yet.
     fresh: bool,
+    /// Its holder to be gave up before it had it.
+    declined: bool,
     /// Orders idle sandboxes of both stacks by when they became idle.
     idle_since: u64,
     /// The waiter a create is for.
@@ -252,7 +254,7 @@ impl<S: Occupant, W> Slots<S, W> {
         if !self.is_out(lease) {
             return Released::Stale;
         }
-        self.counters.puts += 1;
+        self.count_put(lease.slot);
         self.out -= 1;
         self.settle(lease.slot, effects);
         Released::Done
@@ -264,7 +266,7 @@ impl<S: Occupant, W> Slots<S, W> {
             return Some(Released::Stale);
         }
         let ticket = self.queue.next(false)?;
-        self.counters.puts += 1;
+        self.count_put(lease.slot);
         self.out -= 1;
         self.deliver(ticket, lease.slot, effects);
         self.plan(effects);
@@ -313,6 +315,17 @@ impl<S: Occupant, W> Slots<S, W> {
             self.fresh.push_back(slot);
         } else {
             self.used.push_back(slot);
+        }
+    }
+
+    /// What was declined never had a holder, so that its way back is no put.
+    #[inline]
+    fn count_put(&mut self, slot: u32) {
+        let row = &mut self.table[slot as usize];
+        if row.declined {
+            row.declined = false;
+        } else {
+            self.counters.puts += 1;
         }
     }
 

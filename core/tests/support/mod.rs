@@ -1,5 +1,6 @@
 //! What all tests of the set share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a failed set-up is a failed test")]
 
 use std::sync::Arc;
 use std::time::Duration;

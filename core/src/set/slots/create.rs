@@ -268,6 +268,7 @@ impl<S> Slot<S> {
             state: State::Vacant,
             occupant: None,
             fresh: true,
+            declined: false,
             idle_since: 0,
             owner: None,
             failures: 0,

@@ -65,8 +65,15 @@ impl<S: Occupant, W> Slots<S, W> {
         self.condemn(lease, reason, effects);
     }
 
-    /// Counts a sandbox that was given to somebody who did not want it any more.
-    pub(in crate::set) fn count_in_vain(&mut self, lease: Lease) {
+    /// A sandbox was given to somebody who does not want it any more; its way back follows.
+    pub(in crate::set) fn decline(&mut self, lease: Lease) {
+        self.count_in_vain(lease);
+        if self.is(lease, State::Out) {
+            self.slot(lease.slot).declined = true;
+        }
+    }
+
+    fn count_in_vain(&mut self, lease: Lease) {
         let row = &self.table[lease.slot as usize];
         if row.generation != lease.generation || row.state != State::Out {
             return;
@@ -226,6 +233,7 @@ impl<S: Occupant, W> Slots<S, W> {
         let row = self.slot(slot);
         row.generation += 1;
         row.state = State::Destroying;
+        row.declined = false;
         let lease = Lease { slot, generation: row.generation };
         let occupant = row.occupant.clone();
         self.destroying += 1;
