@@ -1,0 +1,8 @@
+//! What the suites of this package share: the census, which finds whatever a sandbox set left behind, a host
+//! process to be killed, and small helpers.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod census;
+pub mod chaos;
+pub mod kernel;
+pub mod machine;
