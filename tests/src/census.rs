@@ -1,12 +1,14 @@
 //! The census: everything on this machine that belongs to the sandbox sets of one host process.
 //!
 //! What we make carries the identity of its host process in its name (boot, pid, start time), so a census of one
-//! process never sees what another one has. Taken before and after, the difference must be empty, within a window
-//! in which the kernel and the machine's own init may settle.
+//! process never sees what another one has. Processes carry it in their cgroup; where there is none, keepers and
+//! their hosts betray each other by the pidfds they hold, and what was once seen is remembered. Taken before and
+//! after, the difference must be empty, within a window in which the kernel and the machine's own init may settle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sandboxset_keeper::Owner;
@@ -22,6 +24,12 @@ pub struct Scope {
     scratch_bases: Vec<PathBuf>,
     /// Whether the host process is the caller, so that its own descriptors and threads count.
     own: bool,
+    /// The host process.
+    host: u32,
+    /// A user whose processes all belong to the host process.
+    user: Option<u32>,
+    /// What was seen once stays ours, also when its parent or its cgroup is gone.
+    remembered: Arc<Mutex<BTreeSet<Identity>>>,
 }
 
 /// What there is at one moment.
@@ -60,19 +68,33 @@ impl Scope {
     /// The calling process, its descriptors and threads included.
     pub fn own() -> Self {
         let owner = Owner::current().unwrap();
-        Scope { tag: format!("{owner}-"), scratch_bases: Vec::new(), own: true }
+        Scope { own: true, ..Scope::of(&owner.to_string()) }
     }
 
     /// The process that a tag names: the display form of its [`Owner`].
     pub fn of(owner: &str) -> Self {
-        assert!(Owner::parse(owner).is_some(), "{owner} is no owner");
-        Scope { tag: format!("{owner}-"), scratch_bases: Vec::new(), own: false }
+        let host = Owner::parse(owner).unwrap_or_else(|| panic!("{owner} is no owner")).pid();
+        Scope {
+            tag: format!("{owner}-"),
+            scratch_bases: Vec::new(),
+            own: false,
+            host,
+            user: None,
+            remembered: Arc::default(),
+        }
     }
 
     /// Also looks into a directory in which scratch dirs are made.
     #[must_use]
     pub fn with_scratch_base(mut self, base: impl Into<PathBuf>) -> Self {
         self.scratch_bases.push(base.into());
+        self
+    }
+
+    /// Counts every process of a user who runs nothing but the host process.
+    #[must_use]
+    pub fn with_user(mut self, uid: u32) -> Self {
+        self.user = Some(uid);
         self
     }
 
@@ -86,15 +108,15 @@ impl Scope {
         let tasks = kernel::tasks();
         let mut census = Census::default();
         for (task, why) in self.ours(&tasks) {
-            let identity = Identity { pid: task.pid, start_time: task.start_time };
             let line = format!("{} ({why})", task.name);
             let list = if task.zombie { &mut census.zombies } else { &mut census.processes };
-            list.insert(identity, line);
+            list.insert(task.identity(), line);
         }
         census.cgroups = kernel::cgroup_dirs(&self.tag);
         census.mounts = kernel::mounts(&tasks, &self.tag);
         for base in &self.scratch_bases {
-            let entries = std::fs::read_dir(base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
+            let entries =
+                std::fs::read_dir(base).unwrap_or_else(|error| panic!("{}: {error}", base.display()));
             census.dirs.extend(entries.flatten().map(|entry| entry.path()));
         }
         if self.own {
@@ -107,11 +129,11 @@ impl Scope {
     /// The live keepers among the processes, from which everything else descends.
     pub fn keepers(&self) -> Vec<Identity> {
         let tasks = kernel::tasks();
-        let ours: BTreeMap<u32, &Task> = self.ours(&tasks).into_iter().map(|(task, _)| (task.pid, task)).collect();
+        let ours: BTreeMap<u32, &Task> =
+            self.ours(&tasks).into_iter().map(|(task, _)| (task.pid, task)).collect();
         ours.values()
-            .filter(|task| !task.zombie && task.command_line.contains(&self.tag))
-            .filter(|task| !ours.contains_key(&task.parent))
-            .map(|task| Identity { pid: task.pid, start_time: task.start_time })
+            .filter(|task| !task.zombie && task.is_keeper() && !ours.contains_key(&task.parent))
+            .map(|task| task.identity())
             .collect()
     }
 
@@ -141,34 +163,41 @@ impl Scope {
     }
 
     fn ours<'a>(&self, tasks: &'a BTreeMap<u32, Task>) -> Vec<(&'a Task, &'static str)> {
-        let betrayed = |task: &Task| {
-            if task.cgroups.contains(&self.tag) {
-                Some("by its cgroup")
-            } else if task.command_line.contains(&self.tag) && task.command_line.starts_with("sandboxset-keeper") {
-                Some("by its command line")
+        let mut remembered = self.remembered.lock().unwrap();
+        // What the host watches, while it is there to ask.
+        let host = tasks.get(&self.host).filter(|task| self.tag.ends_with(&format!("-{}-", task.start_time)));
+        let watched = host.map(|host| kernel::watched(host.pid)).unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for task in tasks.values().filter(|task| task.pid != self.host) {
+            let why = if task.cgroups.contains(&self.tag) {
+                "by its cgroup"
+            } else if remembered.contains(&task.identity()) {
+                "seen before"
+            } else if self.user == Some(task.uid) {
+                "by its user"
+            } else if task.is_keeper() && watched.contains(&task.pid) {
+                "watched by the host"
+            } else if task.is_keeper() && host.is_some() && kernel::watched(task.pid).contains(&self.host) {
+                "watching the host"
             } else {
-                None
+                continue;
+            };
+            found.insert(task.pid, why);
+        }
+        // Their descendants, children before grandchildren.
+        loop {
+            let next: Vec<u32> = tasks
+                .values()
+                .filter(|task| found.contains_key(&task.parent) && !found.contains_key(&task.pid))
+                .map(|task| task.pid)
+                .collect();
+            if next.is_empty() {
+                break;
             }
-        };
-        let descends = |task: &Task| {
-            let mut parent = task.parent;
-            // A chain of parents can only be longer than this if it changed while we walked.
-            for _ in 0..64 {
-                let Some(task) = tasks.get(&parent) else { return false };
-                if betrayed(task).is_some() {
-                    return true;
-                }
-                parent = task.parent;
-            }
-            false
-        };
-        tasks
-            .values()
-            .filter(|task| task.pid != std::process::id())
-            .filter_map(|task| {
-                betrayed(task).or_else(|| descends(task).then_some("by descent")).map(|why| (task, why))
-            })
-            .collect()
+            found.extend(next.into_iter().map(|pid| (pid, "by descent")));
+        }
+        remembered.extend(found.keys().map(|pid| tasks[pid].identity()));
+        found.into_iter().map(|(pid, why)| (&tasks[&pid], why)).collect()
     }
 }
 

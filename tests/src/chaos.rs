@@ -57,6 +57,9 @@ impl Victim {
         if let Some(base) = options.scratch_base {
             scope = scope.with_scratch_base(base);
         }
+        if let Some(user) = options.user {
+            scope = scope.with_user(user.uid);
+        }
         Victim { child, output, scope }
     }
 
@@ -90,7 +93,11 @@ impl Victim {
 
     /// Kills it, and its keepers too if so asked, and answers when.
     pub fn kill(mut self, keepers_too: bool) -> (Scope, Instant) {
-        let keepers = if keepers_too { self.scope.keepers() } else { Vec::new() };
+        // Also remembers what there is to go, where nothing but the host tells whose it is.
+        let mut keepers = self.scope.keepers();
+        if !keepers_too {
+            keepers.clear();
+        }
         let when = Instant::now();
         self.child.kill().unwrap();
         for keeper in keepers {

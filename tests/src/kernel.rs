@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::census::Identity;
+
 /// A process as `/proc` shows it.
 #[derive(Clone, Debug)]
 pub struct Task {
@@ -12,6 +14,8 @@ pub struct Task {
     pub pid: u32,
     /// Its parent's.
     pub parent: u32,
+    /// Its user.
+    pub uid: u32,
     /// In clock ticks since boot.
     pub start_time: u64,
     /// The command name that the kernel keeps, at most 15 bytes.
@@ -22,6 +26,18 @@ pub struct Task {
     pub cgroups: String,
     /// Its arguments, separated by blanks; empty for zombies.
     pub command_line: String,
+}
+
+impl Task {
+    /// Its identity.
+    pub fn identity(&self) -> Identity {
+        Identity { pid: self.pid, start_time: self.start_time }
+    }
+
+    /// Whether it is a keeper or an init, which is a fork of one.
+    pub fn is_keeper(&self) -> bool {
+        self.command_line.starts_with("sandboxset-keeper")
+    }
 }
 
 /// Every process that is visible.
@@ -41,8 +57,12 @@ pub fn task(pid: u32) -> Option<Task> {
         let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ")
     };
+    let status = text("status");
+    let uid =
+        status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok());
     Some(Task {
         pid,
+        uid: uid?,
         parent: fields.get(1)?.parse().ok()?,
         start_time: fields.get(19)?.parse().ok()?,
         name: head.split_once('(')?.1.to_owned(),
@@ -50,6 +70,15 @@ pub fn task(pid: u32) -> Option<Task> {
         cgroups: text("cgroup"),
         command_line: text("cmdline"),
     })
+}
+
+/// The processes that a process holds a pidfd of, as far as we may know.
+pub fn watched(pid: u32) -> BTreeSet<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else { return BTreeSet::new() };
+    let infos = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    infos
+        .filter_map(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok()))
+        .collect()
 }
 
 /// The cgroup directories, in every mounted hierarchy, whose name begins with `tag`, and those below them.

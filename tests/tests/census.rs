@@ -1,14 +1,17 @@
 //! The census reports what is leaked. A census that finds nothing proves something only because these pass.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandboxset_keeper::Owner;
 use sandboxset_tests::census::{Census, Scope, temporary_dir};
 use sandboxset_tests::kernel;
+use sandboxset_tests::machine::ordinary_user;
 
 /// Descriptors and children are the whole process's, so one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
@@ -29,15 +32,20 @@ fn reports(scope: &Scope, before: &Census, what: &str) {
     }
 }
 
-/// A process that looks like a keeper of `owner`, with a child of its own.
-fn false_keeper(owner: &str) -> Child {
+/// A process that looks like a keeper, with a child of its own.
+fn false_keeper() -> Child {
     Command::new("sh")
         .arg0("sandboxset-keeper")
-        .args(["-c", "sleep 60 & read line", &format!("{owner}-00000000")])
+        .args(["-c", "sleep 60 & read line"])
         .stdin(Stdio::piped())
         .process_group(0)
         .spawn()
         .unwrap()
+}
+
+/// The host holds a pidfd of its keeper; this is what tells whose it is where there are no cgroups.
+fn watch(child: &Child) -> OwnedFd {
+    pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap()
 }
 
 fn end(mut child: Child) {
@@ -60,11 +68,14 @@ fn a_leaked_keeper_and_its_children_are_reported_until_they_are_gone() {
     let _alone = alone();
     let scope = Scope::own();
     let before = scope.take();
-    let keeper = false_keeper(&Owner::current().unwrap().to_string());
-    reports(&scope, &before, "by its command line");
+    let keeper = false_keeper();
+    let pidfd = watch(&keeper);
+    reports(&scope, &before, "watched by the host");
     reports(&scope, &before, "sleep (by descent)");
     assert_eq!(scope.keepers().len(), 1);
     assert!(scope.settle(&before, Duration::ZERO).is_err());
+    drop(pidfd);
+    reports(&scope, &before, "seen before");
     end(keeper);
     scope.assert_settles(&before);
     assert!(scope.keepers().is_empty());
@@ -73,16 +84,36 @@ fn a_leaked_keeper_and_its_children_are_reported_until_they_are_gone() {
 #[test]
 fn what_belongs_to_another_process_is_not_reported() {
     let _alone = alone();
-    let own = Scope::own();
-    let before = own.take();
-    let other = format!("sandboxset-{}-1-1", "0".repeat(32));
-    let scope = Scope::of(&other);
-    let keeper = false_keeper(&other);
-    reports(&scope, &Census::default(), "by its command line");
-    let leaks = own.take().leaks_since(&before);
-    assert!(!leaks.iter().any(|leak| leak.to_string().contains("process")), "{leaks:?}");
+    let scope = Scope::own();
+    let before = scope.take();
+    let keeper = false_keeper();
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let stat = kernel::task(other.id()).unwrap();
+    let owner = Owner::current().unwrap().to_string();
+    let boot = owner.split('-').nth(1).unwrap();
+    let other_scope = Scope::of(&format!("sandboxset-{boot}-{}-{}", stat.pid, stat.start_time));
+    for scope in [&scope, &other_scope] {
+        let leaks = scope.take().leaks_since(&before);
+        assert!(!leaks.iter().any(|leak| leak.to_string().contains("process")), "{leaks:?}");
+    }
     end(keeper);
-    scope.assert_settles(&Census::default());
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn every_process_of_a_user_of_ones_own_is_reported() {
+    let _alone = alone();
+    let Some(user) = ordinary_user() else {
+        println!("SKIPPED: only root can become another user");
+        return;
+    };
+    let scope = Scope::own().with_user(user.uid);
+    let before = scope.take();
+    let child = Command::new("sleep").arg("60").uid(user.uid).process_group(0).spawn().unwrap();
+    reports(&scope, &before, "sleep (by its user)");
+    end(child);
+    scope.assert_settles(&before);
 }
 
 #[test]
@@ -104,10 +135,7 @@ fn a_leaked_descriptor_is_reported_by_kind() {
     let before = scope.take();
     let pipe = std::io::pipe().unwrap();
     reports(&scope, &before, "descriptor pipe");
-    let pidfd = rustix::process::pidfd_open(
-        rustix::process::getpid(),
-        rustix::process::PidfdFlags::empty(),
-    );
+    let pidfd = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     reports(&scope, &before, "descriptor anon_inode:[pidfd]");
     drop((pipe, pidfd));
     scope.assert_settles(&before);
@@ -119,10 +147,8 @@ fn a_leaked_thread_of_the_library_is_reported_by_name() {
     let scope = Scope::own();
     let before = scope.take();
     let (end, ended) = std::sync::mpsc::channel::<()>();
-    let thread = std::thread::Builder::new()
-        .name("sandboxset-fake".into())
-        .spawn(move || _ = ended.recv())
-        .unwrap();
+    let thread =
+        std::thread::Builder::new().name("sandboxset-fake".into()).spawn(move || _ = ended.recv()).unwrap();
     reports(&scope, &before, "thread sandboxset-fake");
     drop(end);
     thread.join().unwrap();
@@ -135,7 +161,10 @@ fn a_leaked_cgroup_and_the_processes_in_it_are_reported() {
     let scope = Scope::own();
     let before = scope.take();
     let name = format!("{}-census", Owner::current().unwrap());
-    let dir = kernel::cgroup_roots().into_iter().map(|root| root.join(&name)).find(|dir| std::fs::create_dir(dir).is_ok());
+    let dir = kernel::cgroup_roots()
+        .into_iter()
+        .map(|root| root.join(&name))
+        .find(|dir| std::fs::create_dir(dir).is_ok());
     let Some(dir) = dir else {
         println!("SKIPPED: no cgroup hierarchy is writable");
         return;
@@ -162,7 +191,8 @@ fn a_leaked_mount_is_reported_from_any_mount_namespace() {
     let _alone = alone();
     let scope = Scope::own();
     let before = scope.take();
-    let script = format!("mount -t tmpfs {}-mount /mnt && echo mounted && read line", Owner::current().unwrap());
+    let script =
+        format!("mount -t tmpfs {}-mount /mnt && echo mounted && read line", Owner::current().unwrap());
     let mut child = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .stdin(Stdio::piped())
@@ -172,7 +202,8 @@ fn a_leaked_mount_is_reported_from_any_mount_namespace() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+        .unwrap();
     if line == "mounted\n" {
         reports(&scope, &before, "mount ");
     } else {

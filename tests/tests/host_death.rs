@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandboxset_tests::census::{Census, lines, temporary_dir};
 use sandboxset_tests::chaos::{PHASES, Victim, VictimOptions, jitter};
-use sandboxset_tests::machine::{Random, User, nobody, percentiles, seed, setting};
+use sandboxset_tests::machine::{Random, User, ordinary_user, percentiles, seed, setting};
 
 /// What is promised.
 const PROMISED: Duration = Duration::from_secs(1);
@@ -93,11 +93,11 @@ fn killed_at_random_moments() {
 #[test]
 fn killed_as_an_ordinary_user() {
     let _alone = alone();
-    let Some(user) = nobody() else {
-        println!("SKIPPED: only root can become nobody; the other tests ran as this ordinary user");
+    let Some(user) = ordinary_user() else {
+        println!("SKIPPED: only root can become another user; the other tests ran as this ordinary user");
         return;
     };
-    let rounds = setting("SANDBOXSET_HOST_DEATHS_NOBODY", 20);
+    let rounds = setting("SANDBOXSET_HOST_DEATHS_ORDINARY", 20);
     let mut all = Rounds::new("host of an ordinary user killed", Some(user));
     for round in 0..rounds {
         let phase = PHASES[round as usize % PHASES.len()];
@@ -122,7 +122,7 @@ fn a_living_host_has_something_to_leave() {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let census = victim.scope().take();
-        // An init, and a keeper that is nobody's child.
+        // An init, and a keeper that is ordinary_user's child.
         if census.processes.len() >= 2 && !census.dirs.is_empty() {
             break;
         }

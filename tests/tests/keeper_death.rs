@@ -135,7 +135,11 @@ fn killed_while_many_threads_work() {
                 // Every keeper does some work before it dies.
                 let enough = done.load(Ordering::Relaxed) + 5;
                 while done.load(Ordering::Relaxed) < enough {
-                    assert!(Instant::now() < until, "round {round}: no get succeeds any more: {:?}", set.stats());
+                    assert!(
+                        Instant::now() < until,
+                        "round {round}: no get succeeds any more: {:?}",
+                        set.stats()
+                    );
                     std::thread::yield_now();
                 }
                 jitter(&mut random, Duration::from_millis(5));
