@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import tempfile
 import time
@@ -148,10 +149,21 @@ def _await_end(pid: int, seconds: float) -> bool:
         os.close(pidfd)
 
 
+def belongs_elsewhere(name: str, table: dict[int, Process], host: int) -> bool:
+    """Whether a cgroup or directory of our kind is that of another living host process, which its name tells."""
+    owner = re.match(rf"{MARK}-[0-9a-f]+-(\d+)-(\d+)-", name)
+    if owner is None:
+        return False
+    pid, started = map(int, owner.groups())
+    return pid != host and pid in table and table[pid].started == started
+
+
 def _cgroups() -> list[str]:
-    found = []
-    for directory, children, _files in os.walk("/sys/fs/cgroup", onerror=None):
-        found += [os.path.join(directory, child) for child in children if MARK in child]
+    found, table, host = [], process_table(), os.getpid()
+    for directory, children, _files in os.walk("/sys/fs/cgroup"):
+        # Cgroups come and go while we walk; what is gone is simply not found.
+        marked = [child for child in children if MARK in child and not belongs_elsewhere(child, table, host)]
+        found += [os.path.join(directory, child) for child in marked]
     return found
 
 
@@ -164,12 +176,13 @@ def _mounts() -> list[str]:
 def _directories() -> list[str]:
     places = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/run", "/dev/shm", f"/run/user/{os.getuid()}"}
     places.add(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-    found = set()
+    found, table, host = set(), process_table(), os.getpid()
     for place in places:
         try:
-            found |= {os.path.join(place, name) for name in os.listdir(place) if MARK in name}
+            marked = [name for name in os.listdir(place) if MARK in name]
         except OSError:
             continue  # Not there, or not ours to look at.
+        found |= {os.path.join(place, name) for name in marked if not belongs_elsewhere(name, table, host)}
     return sorted(found)
 
 

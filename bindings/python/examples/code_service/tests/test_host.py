@@ -12,7 +12,7 @@ import pytest
 
 from code_service import census
 from code_service.baits import SECRET_VARIABLE, Baits
-from code_service.census import Process, related
+from code_service.census import Process, belongs_elsewhere, related
 
 
 def table(*processes: Process) -> dict[int, Process]:
@@ -41,6 +41,20 @@ def test_which_processes_count(process: Process, counted: bool) -> None:
 def test_what_runs_under_an_orphaned_keeper_counts_as_its_init() -> None:
     keeper, init = Process(70, 1, "sandboxset-keep", 7), Process(71, 70, "sandboxset-init", 8)
     assert related(table(INIT, HOST, keeper, init), 50) == [keeper, init]
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere"),
+    [
+        ("sandboxset-e7c7-60-6-96da", True),
+        ("sandboxset-e7c7-60-7-96da", False),  # The pid was used again since.
+        ("sandboxset-e7c7-61-6-96da", False),  # Its owner is dead.
+        ("sandboxset-e7c7-50-5-96da", False),  # Ours.
+        ("sandboxset-left", False),
+    ],
+)
+def test_what_another_host_process_owns_does_not_count(name: str, elsewhere: bool) -> None:
+    assert belongs_elsewhere(name, table(INIT, HOST, OTHER), 50) is elsewhere
 
 
 def test_host_itself_does_not_count() -> None:
