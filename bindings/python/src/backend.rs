@@ -1,6 +1,7 @@
 //! The makers of sandboxes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use sandboxset::backend::linux;
@@ -8,17 +9,23 @@ use sandboxset::backend::mock::{self, MockOperation};
 use sandboxset::{Backend, Phase};
 
 use crate::arguments::{
-    Optional, choice, host_path, integer, invalid, not_picklable, seconds, text, wrong_type,
+    Optional, choice, host_path, integer, invalid, not_picklable, seconds, seconds_or, text, wrong_type,
 };
-use crate::wait::detached;
+use crate::wait::{DropDetached, detached, interruptible};
+
+/// How long to wait for scripted hangs by default.
+const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes sandboxes of Linux namespaces and cgroups; needs no root and no daemon.
 #[pyclass(frozen, module = "sandboxset")]
 pub(crate) struct LinuxBackend {
-    core: Arc<dyn Backend>,
+    core: DropDetached<Arc<dyn Backend>>,
 }
 
 /// Makes sandboxes that exist only in memory, and fails, hangs or dies exactly when told to. For tests.
+///
+/// A command answers its arguments, joined by spaces and followed by a newline, and exits with 0; a call to the
+/// runtime answers the request; files live in memory.
 #[pyclass(frozen, module = "sandboxset")]
 pub(crate) struct MockBackend {
     core: mock::MockBackend,
@@ -70,7 +77,8 @@ impl LinuxBackend {
     #[pyo3(signature = (*, keeper=None))]
     fn new(py: Python<'_>, keeper: Optional<'_>) -> PyResult<Self> {
         let keeper = keeper.map(|path| host_path("keeper", &path)).transpose()?;
-        Ok(LinuxBackend { core: linux_backend(py, linux::LinuxOptions { keeper })? })
+        let core = linux_backend(py, linux::LinuxOptions { keeper })?;
+        Ok(LinuxBackend { core: DropDetached::new(core) })
     }
 
     fn __repr__(&self) -> &'static str {
@@ -118,14 +126,40 @@ impl MockBackend {
         self.core.release_hangs();
     }
 
+    /// Waits until at least `count` calls of an operation hang at once; `False` if they do not in time.
+    #[pyo3(signature = (operation, count, *, timeout=None))]
+    fn wait_for_hangs(
+        &self,
+        py: Python<'_>,
+        operation: &Bound<'_, PyAny>,
+        count: &Bound<'_, PyAny>,
+        timeout: Optional<'_>,
+    ) -> PyResult<bool> {
+        let (operation, count) = (operation_of(operation)?, integer("count", count)?);
+        let timeout = seconds_or("timeout", &timeout, HANG_TIMEOUT)?;
+        let core = self.core.clone();
+        let call = move |_| Ok(core.wait_for_hangs(operation, count, timeout));
+        interruptible(py, Phase::Use, None, call, |_| ())
+    }
+
     /// How often an operation was called.
     fn calls(&self, operation: &Bound<'_, PyAny>) -> PyResult<u64> {
         Ok(self.core.calls(operation_of(operation)?))
     }
 
-    /// How many of its sandboxes are alive.
+    /// How many of its sandboxes exist: created and not destroyed yet, dead ones included.
     fn live(&self) -> usize {
         self.core.live()
+    }
+
+    /// The most of its sandboxes that ever existed at once.
+    fn most_live(&self) -> usize {
+        self.core.most_live()
+    }
+
+    /// How many of its sandboxes exist and are paused.
+    fn paused(&self) -> usize {
+        self.core.paused()
     }
 
     fn __repr__(&self) -> String {
@@ -202,6 +236,8 @@ fn operation_of(value: &Bound<'_, PyAny>) -> PyResult<MockOperation> {
         ("destroy", MockOperation::Destroy),
         ("exec", MockOperation::Exec),
         ("death", MockOperation::Death),
+        ("connect", MockOperation::Connect),
+        ("files", MockOperation::Files),
     ];
     choice("operation", &Some(value.clone()), MockOperation::Create, &choices)
 }

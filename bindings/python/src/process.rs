@@ -11,7 +11,7 @@ use crate::arguments::{Optional, bytes, choice, integer, integer_or, invalid, no
 use crate::cancel::token;
 use crate::errors::raise;
 use crate::output::Output;
-use crate::wait::{detached, interruptible, sliced};
+use crate::wait::{DropDetached, detached, interruptible, sliced};
 
 /// How long one read or write may take by default.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,12 +25,12 @@ const MAX_READ_BYTES: usize = 1 << 30;
 /// A command that was started with `SandboxRef.spawn`; thread-safe. Collecting it kills the command.
 #[pyclass(frozen, weakref, module = "sandboxset")]
 pub(crate) struct Process {
-    core: Arc<sandboxset::Process>,
+    core: DropDetached<Arc<sandboxset::Process>>,
 }
 
 impl Process {
     pub(crate) fn new(core: sandboxset::Process) -> Self {
-        Process { core: Arc::new(core) }
+        Process { core: DropDetached::new(Arc::new(core)) }
     }
 
     /// Reads a piece; empty at the end, `None` if none came in time.

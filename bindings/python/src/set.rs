@@ -16,7 +16,7 @@ use crate::events::EventStream;
 use crate::reports::{CloseReport, IsolationReport, Stats};
 use crate::sandbox_ref::SandboxRef;
 use crate::spec::Arguments;
-use crate::wait::{all_within, detached, interruptible, on_main_thread};
+use crate::wait::{DropDetached, all_within, detached, interruptible, on_main_thread};
 
 /// The default of every deadline of the set, in seconds.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ pub(crate) fn close_all(
 ) -> PyResult<()> {
     let timeout = seconds("timeout", timeout)?;
     let closes = sets.iter().map(|set| {
-        let core = set.get().core.clone();
+        let core = sandboxset::SandboxSet::clone(&set.get().core);
         move || core.close(LAST_PUT)
     });
     all_within(py, Phase::Close, timeout, closes);
@@ -45,7 +45,7 @@ pub(crate) fn close_all(
 /// All sandboxes of one function; thread-safe.
 #[pyclass(frozen, subclass, weakref, module = "sandboxset._native")]
 pub(crate) struct SandboxSet {
-    core: sandboxset::SandboxSet,
+    core: DropDetached<sandboxset::SandboxSet>,
     policy: Option<Py<PyAny>>,
 }
 
@@ -105,7 +105,7 @@ impl SandboxSet {
         }
         let backend = crate::set::backend(py, &backend)?;
         let core = detached(py, Phase::Configure, || sandboxset::SandboxSet::new(backend, spec, config))?;
-        Ok(SandboxSet { core, policy: command_policy.map(Bound::unbind) })
+        Ok(SandboxSet { core: DropDetached::new(core), policy: command_policy.map(Bound::unbind) })
     }
 
     /// A running sandbox: the most recently used idle one, else a new one, else the first that comes free.
@@ -135,7 +135,7 @@ impl SandboxSet {
         if idle && let Some(core) = detached(py, Phase::Wait, || self.core.get_idle(options.acquire))? {
             return Ok(self.hand_out(py, core));
         }
-        let set = self.core.clone();
+        let set = sandboxset::SandboxSet::clone(&self.core);
         let cancel = options.cancel.clone();
         let call = move |cancel| set.get_or_create_unpaused(&GetOptions { cancel, ..options });
         // A sandbox that came after the interrupt goes back to the set by being dropped.
@@ -148,14 +148,14 @@ impl SandboxSet {
     fn prewarm(&self, py: Python<'_>, count: &Bound<'_, PyAny>, timeout: Optional<'_>) -> PyResult<usize> {
         let count = integer("count", count)?;
         let timeout = seconds_or("timeout", &timeout, Duration::from_secs(60))?;
-        let set = self.core.clone();
+        let set = sandboxset::SandboxSet::clone(&self.core);
         interruptible(py, Phase::Create, None, move |_| set.prewarm(count, timeout), |_| ())
     }
 
     /// Destroys idle sandboxes, least recently used first, until `keep` are left.
     fn shrink(&self, py: Python<'_>, keep: &Bound<'_, PyAny>) -> PyResult<usize> {
         let keep = integer("keep", keep)?;
-        let set = self.core.clone();
+        let set = sandboxset::SandboxSet::clone(&self.core);
         interruptible(py, Phase::Destroy, None, move |_| set.shrink(keep), |_| ())
     }
 
@@ -163,7 +163,7 @@ impl SandboxSet {
     #[pyo3(signature = (deadline=None))]
     fn drain(&self, py: Python<'_>, deadline: Optional<'_>) -> PyResult<()> {
         let deadline = seconds_or("deadline", &deadline, DEADLINE)?;
-        let set = self.core.clone();
+        let set = sandboxset::SandboxSet::clone(&self.core);
         interruptible(py, Phase::Close, None, move |_| set.drain(deadline), drop)
     }
 
@@ -171,7 +171,7 @@ impl SandboxSet {
     #[pyo3(signature = (deadline=None))]
     fn close(&self, py: Python<'_>, deadline: Optional<'_>) -> PyResult<CloseReport> {
         let deadline = seconds_or("deadline", &deadline, DEADLINE)?;
-        let set = self.core.clone();
+        let set = sandboxset::SandboxSet::clone(&self.core);
         let report = interruptible(py, Phase::Close, None, move |_| set.close(deadline), drop)?;
         Ok(CloseReport::new(report))
     }

@@ -103,6 +103,31 @@ pub(crate) fn all_within<T: Send + 'static>(
     });
 }
 
+/// Something whose end may take a moment (a backend ends its keeper, a process is killed). The collector drops it
+/// without holding the GIL, so that other threads go on meanwhile.
+pub(crate) struct DropDetached<T: Send>(Option<T>);
+
+impl<T: Send> DropDetached<T> {
+    pub(crate) fn new(value: T) -> Self {
+        DropDetached(Some(value))
+    }
+}
+
+impl<T: Send> std::ops::Deref for DropDetached<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("only the drop takes it")
+    }
+}
+
+impl<T: Send> Drop for DropDetached<T> {
+    fn drop(&mut self) {
+        let mut value = self.0.take();
+        Python::try_attach(|py| py.detach(|| drop(value.take())));
+    }
+}
+
 /// Whether this is the thread that Python runs signal handlers on.
 pub(crate) fn on_main_thread(py: Python<'_>) -> PyResult<bool> {
     // A thread never becomes another one, except in a forked child, where every call is refused anyway.

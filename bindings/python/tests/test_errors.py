@@ -23,9 +23,9 @@ def test_the_table_is_the_one_of_every_language() -> None:
     if not CONFORMANCE.exists():
         pytest.skip("not a checkout: tests/conformance/errors.json is missing")
     table = json.loads(CONFORMANCE.read_text())
-    rows = table["errors"] if isinstance(table, dict) else table
-    theirs = sorted((row["code"], row["name"]) for row in rows)
-    assert theirs == sorted((code, kind.name) for code, kind in errors.SandboxSetError.by_code.items())
+    theirs = sorted((row["code"], row["name"], row["retryable"]) for row in table)
+    ours = [(code, kind.name, kind.retryable) for code, kind in errors.SandboxSetError.by_code.items()]
+    assert sorted(ours) == theirs
 
 
 def test_every_class_is_public_and_named_after_its_code() -> None:

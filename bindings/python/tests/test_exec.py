@@ -23,6 +23,94 @@ def test_an_output(pool: sandboxset.SandboxSet) -> None:
     assert repr(out.usage).startswith("Usage(wall=")
 
 
+def test_what_the_mock_answers(pool: sandboxset.SandboxSet) -> None:
+    with pool.get_or_create_unpaused() as sandbox:
+        assert sandbox.exec(["echo", "a", b"\xff"]).stdout_bytes == b"echo a \xff\n"
+        assert sandbox.exec(["echo", b"\xff"]).stdout == "echo \ufffd\n"
+        out = sandbox.exec(["x" * 1000], output_bytes=100)
+        assert (len(out.stdout_bytes), out.stdout_dropped, out.stdout_head, out.truncated) == (100, 901, 50, True)
+        assert sandbox.exec(["x" * 1000], output_bytes=100, on_overflow="kill").outcome == "output_limit"
+
+
+def test_processes(pool: sandboxset.SandboxSet) -> None:
+    with pool.get_or_create_unpaused() as sandbox:
+        with sandbox.spawn(["cat"], stdin="stream") as process:
+            process.write_stdin(b"abc")
+            with pytest.raises(sandboxset.TimeoutError):
+                process.wait(timeout=0.01)
+            process.close_stdin()
+            assert process.wait(timeout=PATIENCE).outcome == "exited"
+            assert process.wait().outcome == "exited"
+        process = sandbox.spawn(["echo", "hi"])
+        assert b"".join(process) == b"echo hi\n"
+        assert process.read() == b""
+        process.wait()
+        for bad in (0, 65, 2**32 - 1):
+            with pytest.raises(sandboxset.InvalidArgumentError, match="signal"):
+                process.signal(bad)
+        for call in (lambda: process.signal(True), lambda: process.signal("KILL")):  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="signal"):
+                call()
+        with pytest.raises(sandboxset.InvalidArgumentError, match="max_bytes"):
+            process.read(0)
+        with pytest.raises(sandboxset.InvalidArgumentError, match="stream"):
+            process.read(stream="stdin")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="data"):
+            process.write_stdin("text")  # type: ignore[arg-type]
+    with pytest.raises(sandboxset.StaleRefError):
+        process.wait()
+    assert pool.stats().idle == 1
+
+
+def test_files(pool: sandboxset.SandboxSet) -> None:
+    with pool.get_or_create_unpaused() as sandbox:
+        sandbox.write_file("a", b"hello", mode=0o600)
+        sandbox.write_file(b"b\xff", bytearray(b"x"))
+        assert sandbox.read_file("a") == b"hello"
+        names = {entry.name: entry.kind for entry in sandbox.list_dir()}
+        assert names == {"a": "file", "b\udcff": "file"}
+        assert sandbox.read_file("b\udcff") == b"x"
+        sandbox.remove("a")
+        with pytest.raises(sandboxset.InvalidArgumentError, match="mode"):
+            sandbox.write_file("a", b"", mode=0o1000)
+        with pytest.raises(sandboxset.InvalidArgumentError, match="path"):
+            sandbox.read_file("../a")
+        assert sandbox.state == "held"
+
+
+def test_calls(pool: sandboxset.SandboxSet) -> None:
+    with pool.get_or_create_unpaused() as sandbox:
+        assert sandbox.call(b"question") == b"question"
+        assert sandbox.call(bytearray(200_000)) == bytes(200_000)
+        with sandbox.connect(timeout=1) as connection:
+            connection.write(b"\x02\0\0\0ab")
+            answer = b""
+            while len(answer) < 6:
+                answer += connection.read(1, timeout=PATIENCE)
+            assert answer == b"\x02\0\0\0ab"
+            with pytest.raises(sandboxset.TimeoutError):
+                connection.read(timeout=0.01)
+            with pytest.raises(TypeError, match="data"):
+                connection.write("text")  # type: ignore[arg-type]
+        for use in (connection.read, lambda: connection.write(b"x")):
+            with pytest.raises(sandboxset.ClosedError):
+                use()
+        kept = sandbox.connect()
+    with pytest.raises(sandboxset.StaleRefError):
+        kept.read(timeout=1)
+    assert sandbox.id
+
+
+def test_a_reader_and_a_writer_share_a_connection(pool: sandboxset.SandboxSet) -> None:
+    with pool.get_or_create_unpaused() as sandbox, sandbox.connect() as connection:
+        answers: list[bytes] = []
+        reader = threading.Thread(target=lambda: answers.append(connection.read(timeout=PATIENCE)))
+        reader.start()
+        connection.write(b"\x01\0\0\0a")
+        reader.join(PATIENCE)
+        assert answers[0].startswith(b"\x01")
+
+
 def test_a_failed_exec_taints(mock: sandboxset.MockBackend, pool: sandboxset.SandboxSet) -> None:
     mock.fault_at("exec", 1, sandboxset.MockFault.fail("broken pipe"))
     with pool.get_or_create_unpaused() as sandbox:

@@ -61,6 +61,32 @@ def test_exec() -> None:
     interrupts("held.exec(['x'], timeout=600)", when="mock.calls('exec') == 1", setup=setup, after=after)
 
 
+SPAWNED = (
+    HELD
+    + """
+asked = threading.Event()
+process = held.spawn(["cat"], stdin="stream", timeout=600)
+"""
+)
+
+
+@pytest.mark.parametrize("wait", ["process.wait()", "process.read(timeout=600)", "list(process)"])
+def test_process(wait: str) -> None:
+    after = "process.close_stdin(); assert process.wait(timeout=60).success; del process; held.put()"
+    interrupts(f"asked.set(); {wait}", when="asked.is_set()", setup=SPAWNED, after=after)
+
+
+@pytest.mark.parametrize("wait", ["held.connect()", "held.call(b'x', timeout=600)"])
+def test_connect_and_call(wait: str) -> None:
+    setup = HELD + "mock.fault_always('connect', sandboxset.MockFault.hang())\n"
+    interrupts(wait, when="mock.calls('connect') == 1", setup=setup, after="held.destroy('interrupted')")
+
+
+def test_a_read_from_a_connection() -> None:
+    setup = HELD + "connection = held.connect()\nasked = threading.Event()\n"
+    interrupts("asked.set(); connection.read(timeout=600)", when="asked.is_set()", setup=setup)
+
+
 def test_prewarm() -> None:
     setup = """
 mock = sandboxset.MockBackend()

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
-_Operation: TypeAlias = Literal["create", "pause", "unpause", "destroy", "exec", "death"]
+_Operation: TypeAlias = Literal["create", "pause", "unpause", "destroy", "exec", "death", "connect", "files"]
 _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory", "output_limit"]
 
 def error_table() -> list[tuple[int, str, bool]]:
@@ -71,7 +71,11 @@ class LinuxBackend:
 
 @final
 class MockBackend:
-    """Makes sandboxes that exist only in memory, and fails, hangs or dies exactly when told to. For tests."""
+    """Makes sandboxes that exist only in memory, and fails, hangs or dies exactly when told to. For tests.
+
+    A command answers its arguments, joined by spaces and followed by a newline, and exits with 0; a call to the
+    runtime answers the request; files live in memory.
+    """
 
     def __new__(cls) -> Self: ...
     def fault_at(self, operation: _Operation, nth: int, fault: MockFault) -> None:
@@ -83,11 +87,20 @@ class MockBackend:
     def release_hangs(self) -> None:
         """Lets every hanging call go on, now and later."""
 
+    def wait_for_hangs(self, operation: _Operation, count: int, *, timeout: float | None = None) -> bool:
+        """Waits until at least `count` calls of an operation hang at once; `False` if they do not in time (30)."""
+
     def calls(self, operation: _Operation) -> int:
         """How often an operation was called."""
 
     def live(self) -> int:
-        """How many of its sandboxes are alive."""
+        """How many of its sandboxes exist: created and not destroyed yet, dead ones included."""
+
+    def most_live(self) -> int:
+        """The most of its sandboxes that ever existed at once."""
+
+    def paused(self) -> int:
+        """How many of its sandboxes exist and are paused."""
 
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
