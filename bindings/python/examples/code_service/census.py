@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,9 @@ MARK = "sandboxset"
 
 #: What remains of it in the name of a process that was started from a memfd, which the kernel cuts to 15 bytes.
 PROCESS_MARK = "sandboxse"
+
+#: How the names of cgroups and directories tell their owner: machine, pid and start time of the host process.
+OWNER = re.compile(rf"{MARK}-[0-9a-f]+-(\d+)-\d+-")
 
 #: Seconds between two looks at a process that has ended but was not yet reaped: nothing announces that.
 REAP_INTERVAL = 0.01
@@ -29,6 +34,8 @@ class Process:
     name: str
     #: Ticks since boot; tells two processes of the same pid apart.
     started: int
+    #: The kernel's letter, for example S or Z.
+    state: str = "S"
 
     @property
     def ours(self) -> bool:
@@ -56,7 +63,9 @@ class Census:
 def take() -> Census:
     """Counts now."""
     return Census(
-        processes=frozenset(f"{p.pid} {p.name} (started {p.started})" for p in related(process_table(), os.getpid())),
+        processes=frozenset(
+            f"{p.pid} {p.name} (started {p.started})" for p in related(process_table(), os.getpid(), owner_of)
+        ),
         cgroups=frozenset(_cgroups()),
         mounts=frozenset(_mounts()),
         directories=frozenset(_directories()),
@@ -84,21 +93,37 @@ def settle(before: Census, seconds: float) -> Census:
     return now
 
 
-def related(table: dict[int, Process], host: int) -> list[Process]:
-    """The descendants of ``host``, and orphans that bear our name.
+def related(table: dict[int, Process], host: int, owner_of: Callable[[int], int | None]) -> list[Process]:
+    """The descendants of ``host``, and what bears our name and is not another host process's.
 
-    A process of our name that still has a living host above it belongs to somebody else who uses the library at
-    the same time.
+    The keeper is not a descendant: it leaves its parent so that it can outlive it and clean up. Who it works for is
+    asked of the kernel; what tells nobody's name counts as ours.
     """
     found = []
     for process in table.values():
         if process.pid == host:
             continue
-        first_stranger = _ancestors_while_ours(table, process)
-        orphan = process.ours and (first_stranger is None or first_stranger.pid == 1)
-        if orphan or _descends(table, process, host):
+        # A zombie whose parent is the host's pid 1 runs nothing, holds nothing and is reaped when that sees fit.
+        waits_for_init = process.state == "Z" and process.parent == 1
+        ours = process.ours and not waits_for_init and owner_of(process.pid) in (None, host)
+        if _descends(table, process, host) or (ours and _is_orphan(table, process)):
             found.append(process)
     return found
+
+
+def owner_of(pid: int) -> int | None:
+    """The host process that a keeper or init works for, by the name of its cgroup or by the pidfd it watches."""
+    with contextlib.suppress(OSError):
+        named = OWNER.search(Path("/proc", str(pid), "cgroup").read_text())
+        if named:
+            return int(named[1])
+    with contextlib.suppress(OSError):
+        for info in Path("/proc", str(pid), "fdinfo").iterdir():
+            # The keeper's first pidfd is that of its host; those of its inits have children's numbers.
+            watched = re.search(r"^Pid:\t(\d+)$", info.read_text(), re.MULTILINE)
+            if watched and not Path("/proc", watched[1], "stat").read_text().rpartition(")")[2].split()[1] == str(pid):
+                return int(watched[1])
+    return None
 
 
 def process_table() -> dict[int, Process]:
@@ -114,7 +139,7 @@ def process_table() -> dict[int, Process]:
         # The name is in parentheses and may hold any character, so the last one closes it.
         name = stat[stat.index("(") + 1 : stat.rindex(")")]
         fields = stat[stat.rindex(")") + 2 :].split()
-        table[int(entry)] = Process(int(entry), int(fields[1]), name, int(fields[19]))
+        table[int(entry)] = Process(int(entry), int(fields[1]), name, int(fields[19]), fields[0])
     return table
 
 
@@ -127,11 +152,12 @@ def _descends(table: dict[int, Process], process: Process, host: int) -> bool:
     return False
 
 
-def _ancestors_while_ours(table: dict[int, Process], process: Process) -> Process | None:
+def _is_orphan(table: dict[int, Process], process: Process) -> bool:
+    """Whether nobody but processes of our name is between it and pid 1."""
     current: Process | None = process
     while current is not None and current.ours:
         current = table.get(current.parent)
-    return current
+    return current is None or current.pid == 1
 
 
 def _await_end(pid: int, seconds: float) -> bool:
@@ -149,20 +175,17 @@ def _await_end(pid: int, seconds: float) -> bool:
         os.close(pidfd)
 
 
-def belongs_elsewhere(name: str, table: dict[int, Process], host: int) -> bool:
-    """Whether a cgroup or directory of our kind is that of another living host process, which its name tells."""
-    owner = re.match(rf"{MARK}-[0-9a-f]+-(\d+)-(\d+)-", name)
-    if owner is None:
-        return False
-    pid, started = map(int, owner.groups())
-    return pid != host and pid in table and table[pid].started == started
+def belongs_elsewhere(name: str, host: int) -> bool:
+    """Whether a cgroup or directory of our kind is that of another host process, which its name tells."""
+    owner = OWNER.search(name)
+    return owner is not None and int(owner[1]) != host
 
 
 def _cgroups() -> list[str]:
-    found, table, host = [], process_table(), os.getpid()
+    found, host = [], os.getpid()
     for directory, children, _files in os.walk("/sys/fs/cgroup"):
         # Cgroups come and go while we walk; what is gone is simply not found.
-        marked = [child for child in children if MARK in child and not belongs_elsewhere(child, table, host)]
+        marked = [child for child in children if MARK in child and not belongs_elsewhere(child, host)]
         found += [os.path.join(directory, child) for child in marked]
     return found
 
@@ -176,13 +199,13 @@ def _mounts() -> list[str]:
 def _directories() -> list[str]:
     places = {tempfile.gettempdir(), "/tmp", "/var/tmp", "/run", "/dev/shm", f"/run/user/{os.getuid()}"}
     places.add(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-    found, table, host = set(), process_table(), os.getpid()
+    found, host = set(), os.getpid()
     for place in places:
         try:
             marked = [name for name in os.listdir(place) if MARK in name]
         except OSError:
             continue  # Not there, or not ours to look at.
-        found |= {os.path.join(place, name) for name in marked if not belongs_elsewhere(name, table, host)}
+        found |= {os.path.join(place, name) for name in marked if not belongs_elsewhere(name, host)}
     return sorted(found)
 
 

@@ -23,42 +23,39 @@ INIT, HOST, OTHER = Process(1, 0, "init", 1), Process(50, 1, "python", 5), Proce
 
 
 @pytest.mark.parametrize(
-    ("process", "counted"),
+    ("process", "owner", "counted"),
     [
-        (Process(70, 50, "cat", 7), True),
-        (Process(70, 50, "sandboxset-keep", 7), True),
-        (Process(70, 1, "sandboxset-init", 7), True),
-        (Process(70, 60, "sandboxset-keep", 7), False),
-        (Process(70, 1, "memfd:sandboxse", 7), True),
-        (Process(70, 60, "memfd:sandboxse", 7), False),
-        (Process(70, 1, "cron", 7), False),
+        (Process(70, 50, "cat", 7), None, True),
+        (Process(70, 50, "cat", 7, "Z"), None, True),
+        (Process(70, 50, "sandboxset-keep", 7), 50, True),
+        (Process(70, 1, "memfd:sandboxse", 7), 50, True),
+        (Process(70, 1, "memfd:sandboxse", 7), None, True),
+        (Process(70, 1, "memfd:sandboxse", 7), 60, False),
+        (Process(70, 60, "memfd:sandboxse", 7), None, False),
+        (Process(70, 1, "memfd:sandboxse", 7, "Z"), None, False),
+        (Process(70, 1, "cron", 7), None, False),
     ],
 )
-def test_which_processes_count(process: Process, counted: bool) -> None:
-    assert (process in related(table(INIT, HOST, OTHER, process), 50)) is counted
+def test_which_processes_count(process: Process, owner: int | None, counted: bool) -> None:
+    found = related(table(INIT, HOST, OTHER, process), 50, lambda pid: owner)
+    assert (process in found) is counted
 
 
-def test_what_runs_under_an_orphaned_keeper_counts_as_its_init() -> None:
+def test_what_runs_under_an_orphaned_keeper_counts_as_well() -> None:
     keeper, init = Process(70, 1, "sandboxset-keep", 7), Process(71, 70, "sandboxset-init", 8)
-    assert related(table(INIT, HOST, keeper, init), 50) == [keeper, init]
+    assert related(table(INIT, HOST, keeper, init), 50, lambda pid: None) == [keeper, init]
 
 
 @pytest.mark.parametrize(
     ("name", "elsewhere"),
-    [
-        ("sandboxset-e7c7-60-6-96da", True),
-        ("sandboxset-e7c7-60-7-96da", False),  # The pid was used again since.
-        ("sandboxset-e7c7-61-6-96da", False),  # Its owner is dead.
-        ("sandboxset-e7c7-50-5-96da", False),  # Ours.
-        ("sandboxset-left", False),
-    ],
+    [("sandboxset-e7c7-60-6-96da", True), ("sandboxset-e7c7-50-5-96da", False), ("sandboxset-left", False)],
 )
 def test_what_another_host_process_owns_does_not_count(name: str, elsewhere: bool) -> None:
-    assert belongs_elsewhere(name, table(INIT, HOST, OTHER), 50) is elsewhere
+    assert belongs_elsewhere(name, 50) is elsewhere
 
 
 def test_host_itself_does_not_count() -> None:
-    assert related(table(INIT, HOST), 50) == []
+    assert related(table(INIT, HOST), 50, lambda pid: None) == []
 
 
 def test_nothing_done_leaves_nothing() -> None:
