@@ -127,12 +127,12 @@ fn install(prefix: &Path) {
 /// The README's block of commands about the example.
 fn readme_script(readme: &str) -> String {
     let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    blocks.into_iter().find(|block| block.contains("ffi/examples/run_code.c")).unwrap().to_owned()
+    blocks.into_iter().find(|block| block.contains("ffi/examples/run_code.c")).unwrap_or_default().to_owned()
 }
 
 /// The commands in the example's own first comment, all but the installation.
 fn comment_script(example: &str) -> String {
-    let comment = example.split("*/").next().unwrap();
+    let comment = example.split("*/").next().unwrap_or_default();
     let commands = comment.lines().filter_map(|line| line.strip_prefix(" *     "));
     commands.filter(|line| !line.starts_with("make ")).collect::<Vec<_>>().join("\n")
 }
