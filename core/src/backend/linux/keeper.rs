@@ -168,6 +168,12 @@ impl Keeper {
         self.0.dead.load(Ordering::Acquire)
     }
 
+    /// Whether it ended, or will before the deadline: its socket closes a moment before it is gone, and only then
+    /// are its sandboxes nobody's.
+    pub(super) fn is_dead_by(&self, deadline: Instant) -> bool {
+        self.is_dead() || readable(&self.0.pidfd, Some(deadline)).unwrap_or(false)
+    }
+
     /// Why cgroups that were planned cannot be used.
     pub(super) fn faults(&self) -> &[String] {
         &self.0.faults

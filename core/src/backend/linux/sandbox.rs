@@ -133,8 +133,13 @@ impl Inner {
             Ok(Some(leftovers)) => {
                 return Err(failed(format!("not everything could be removed: {leftovers}")));
             }
-            Err(_) if self.keeper.is_dead() => self.remove_without_keeper()?,
-            Err(error) => return Err(error.with_sandbox(self.id)),
+            Err(error) => {
+                let unavailable = error.code() == ErrorCode::BackendUnavailable;
+                if !unavailable || !self.keeper.is_dead_by(Instant::now() + END) {
+                    return Err(error.with_sandbox(self.id));
+                }
+                self.remove_without_keeper()?;
+            }
         }
         self.destroyed.store(true, Ordering::Release);
         Ok(())
