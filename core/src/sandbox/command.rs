@@ -68,7 +68,7 @@ type Policy = dyn Fn(&mut Command) -> Result<()> + Send + Sync;
 /// The largest total size of arguments and environment; the kernel's own bound is 2 MiB by default.
 const MAX_ARGS_BYTES: usize = 1 << 20;
 /// The kernel's bound for one argument or variable (`MAX_ARG_STRLEN`).
-const MAX_ARG_BYTES: usize = 128 << 10;
+pub(super) const MAX_ARG_BYTES: usize = 128 << 10;
 /// The most of one output stream that can be kept.
 const MAX_OUTPUT_BYTES: usize = 1 << 30;
 /// The longest standard input given as bytes.
@@ -96,14 +96,7 @@ impl Command {
     pub fn validate(&self) -> Result<()> {
         check_args("args", &self.args)?;
         check_env("env", &self.env)?;
-        let env_bytes: usize = self.env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
-        let args_bytes: usize = self.args.iter().map(|arg| arg.len() + 1).sum();
-        if env_bytes + args_bytes > MAX_ARGS_BYTES {
-            return Err(Error::invalid(
-                "args",
-                format_args!("arguments and environment exceed {MAX_ARGS_BYTES} bytes"),
-            ));
-        }
+        check_total("args", &self.args, &self.env)?;
         if let Some(cwd) = &self.cwd {
             check_sandbox_path("cwd", cwd)?;
             if cwd.starts_with("/proc") {
@@ -166,6 +159,19 @@ pub(crate) fn check_args(field: &str, args: &[OsString]) -> Result<()> {
                 format_args!("argument {index} is longer than {MAX_ARG_BYTES} bytes"),
             ));
         }
+    }
+    Ok(())
+}
+
+/// Arguments and environment together are nothing that the kernel would refuse for its size.
+pub(crate) fn check_total(field: &str, args: &[OsString], env: &[(OsString, OsString)]) -> Result<()> {
+    let env_bytes: usize = env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
+    let args_bytes: usize = args.iter().map(|arg| arg.len() + 1).sum();
+    if env_bytes + args_bytes > MAX_ARGS_BYTES {
+        return Err(Error::invalid(
+            field,
+            format_args!("arguments and environment exceed {MAX_ARGS_BYTES} bytes"),
+        ));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use crate::sandbox::command::check_args;
+use crate::sandbox::command::{check_args, check_total};
 use crate::sandbox::spec::check_env;
 use crate::{Error, Result};
 
@@ -36,6 +36,7 @@ impl Runtime {
     pub(crate) fn validate(&self) -> Result<()> {
         check_args("runtime.args", &self.args)?;
         check_env("runtime.env", &self.env)?;
+        check_total("runtime.args", &self.args, &self.env)?;
         if self.ready_timeout.is_zero() {
             return Err(Error::invalid("runtime.ready_timeout", "0 leaves no time to become ready"));
         }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::command::MAX_ARG_BYTES;
 use crate::{Error, Result, Runtime};
 
 /// Says what every sandbox of a set looks like. All sandboxes of one set are made from the same spec.
@@ -213,16 +214,23 @@ pub(crate) fn check_sandbox_path(field: &str, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Environment variables: keys are not empty and hold neither `=` nor NUL; values hold no NUL; no key twice.
+/// Environment variables: keys are not empty and hold neither `=` nor NUL; values hold no NUL; no key twice; none is
+/// longer than the kernel takes.
 pub(crate) fn check_env(field: &str, env: &[(OsString, OsString)]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
-    for (key, value) in env {
+    for (index, (key, value)) in env.iter().enumerate() {
         let bytes = key.as_bytes();
         if bytes.is_empty() || bytes.contains(&b'=') || bytes.contains(&0) {
             return Err(Error::invalid(field, format_args!("{key:?} is not a variable name")));
         }
         if value.as_bytes().contains(&0) {
             return Err(Error::invalid(field, format_args!("the value of {key:?} contains a NUL byte")));
+        }
+        if key.len() + value.len() + 1 >= MAX_ARG_BYTES {
+            return Err(Error::invalid(
+                field,
+                format_args!("variable {index} is longer than {MAX_ARG_BYTES} bytes"),
+            ));
         }
         if !seen.insert(key) {
             return Err(Error::invalid(field, format_args!("{key:?} is given twice")));
