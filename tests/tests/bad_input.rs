@@ -1,6 +1,7 @@
 //! Bad input, from one table for all languages: an error with the right code that names the field, nothing done
 //! and nothing left. Each case runs against the mock and, as nothing may be made either way, against real sandboxes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
 //! Many threads on few real sandboxes: no error, no lost place, no double hand-out, nobody starves.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use std::collections::HashMap;
 use std::path::Path;
