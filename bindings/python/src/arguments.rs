@@ -81,7 +81,7 @@ pub(crate) fn number(field: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
 pub(crate) fn seconds(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let seconds = number(field, value)?;
     if !(0.0..=MAX_SECONDS).contains(&seconds) {
-        let message = format_args!("{seconds} seconds is not between 0 and {MAX_SECONDS}");
+        let message = format_args!("{seconds:?} seconds is not between 0 and {MAX_SECONDS:?}");
         return Err(invalid(value.py(), field, message));
     }
     Ok(Duration::from_secs_f64(seconds))

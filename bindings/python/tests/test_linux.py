@@ -96,6 +96,19 @@ def test_spawn(linux: SandboxSet) -> None:
                 process.signal(bad)
 
 
+def test_an_iteration_on_another_thread(linux: SandboxSet) -> None:
+    pieces: list[bytes] = []
+
+    def work() -> None:
+        with linux.get_or_create_unpaused() as sandbox:
+            pieces.extend(sandbox.spawn(["/bin/sh", "-c", "echo a; sleep 0.2; echo b"]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(PATIENCE)
+    assert b"".join(pieces) == b"a\nb\n"
+
+
 def test_files(linux: SandboxSet) -> None:
     with linux.get_or_create_unpaused() as sandbox:
         sandbox.write_file("a.txt", b"hello", mode=0o600)
