@@ -190,27 +190,41 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let bwrap = bubblewrap_program()?;
     let mut arrivals = Arrivals::new();
     let [mut create_ours, mut exec_ours, mut clone_floor, mut peer] = std::array::from_fn(|_| Samples::new());
-    for _ in 0..pace.count(quick, 300) {
-        if let Ok(cgroup) = &floor {
-            pace.wait(&mut arrivals);
-            clone_floor.time(|| clone_and_wait(cgroup, NAMESPACES).map_err(text));
-        }
-        if let Some(bwrap) = &bwrap {
-            pace.wait(&mut arrivals);
-            peer.time(|| bwrap.spawn_and_wait().map_err(text));
-        }
-        pace.wait(&mut arrivals);
-        if let Some(sandbox) = create_ours.time(|| get(&set, Acquire::FreshOnly)) {
-            sandbox.destroy("measured").map_err(text)?;
-        }
-        pace.wait(&mut arrivals);
-        let created = exec_ours.time(|| {
-            let sandbox = get(&set, Acquire::FreshOnly)?;
-            exec_true(&sandbox)?;
-            Ok(sandbox)
-        });
-        if let Some(sandbox) = created {
-            sandbox.destroy("measured").map_err(text)?;
+    for round in 0..pace.count(quick, 300) {
+        // Back and forth, because what one leaves to be torn down (the kernel takes down network namespaces in the
+        // background, one after the other) slows whoever comes next.
+        for turn in 0..4 {
+            match if round % 2 == 0 { turn } else { 3 - turn } {
+                0 => {
+                    if let Ok(cgroup) = &floor {
+                        pace.wait(&mut arrivals);
+                        clone_floor.time(|| clone_and_wait(cgroup, NAMESPACES).map_err(text));
+                    }
+                }
+                1 => {
+                    pace.wait(&mut arrivals);
+                    if let Some(sandbox) = create_ours.time(|| get(&set, Acquire::FreshOnly)) {
+                        sandbox.destroy("measured").map_err(text)?;
+                    }
+                }
+                2 => {
+                    if let Some(bwrap) = &bwrap {
+                        pace.wait(&mut arrivals);
+                        peer.time(|| bwrap.spawn_and_wait().map_err(text));
+                    }
+                }
+                _ => {
+                    pace.wait(&mut arrivals);
+                    let created = exec_ours.time(|| {
+                        let sandbox = get(&set, Acquire::FreshOnly)?;
+                        exec_true(&sandbox)?;
+                        Ok(sandbox)
+                    });
+                    if let Some(sandbox) = created {
+                        sandbox.destroy("measured").map_err(text)?;
+                    }
+                }
+            }
         }
         if create_ours.failures + exec_ours.failures > TOO_MANY_FAILURES {
             break;

@@ -27,6 +27,8 @@ pub(crate) trait Contender: Sync {
 pub(crate) struct Samples {
     /// In picoseconds, because the mean of a batch is a fraction of a nanosecond exact.
     histogram: Histogram<u64>,
+    /// How many operations were measured, those of a batch counted one by one.
+    pub(crate) operations: u64,
     /// How many measurements failed.
     pub(crate) failures: u64,
     /// What the first failure said.
@@ -41,13 +43,14 @@ impl Samples {
     pub(crate) fn new() -> Self {
         #[expect(clippy::expect_used, reason = "the bounds are constants that the constructor accepts")]
         let histogram = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are valid");
-        Samples { histogram, failures: 0, first_failure: None }
+        Samples { histogram, operations: 0, failures: 0, first_failure: None }
     }
 
     /// Adds the mean of `ops` operations that took `elapsed` together.
     pub(crate) fn record(&mut self, elapsed: Duration, ops: u32) {
         let picoseconds = elapsed.as_nanos().saturating_mul(1000) / u128::from(ops.max(1));
         self.histogram.saturating_record(u64::try_from(picoseconds).unwrap_or(LONGEST));
+        self.operations += u64::from(ops);
     }
 
     /// Counts a measurement that failed.
@@ -77,6 +80,7 @@ impl Samples {
     fn merge(&mut self, other: Samples) {
         // Both have the same bounds, so that adding cannot fail.
         let _ = self.histogram.add(&other.histogram);
+        self.operations += other.operations;
         self.failures += other.failures;
         if let Some(failure) = other.first_failure {
             self.first_failure.get_or_insert(failure);

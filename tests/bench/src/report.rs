@@ -29,7 +29,7 @@ pub(crate) struct Figures {
     pub(crate) p99: f64,
     /// The largest sample.
     pub(crate) max: f64,
-    /// How many samples there are.
+    /// How many operations were measured.
     pub(crate) n: u64,
 }
 
@@ -156,7 +156,7 @@ fn figures(unit: Unit, samples: &Samples) -> Option<Figures> {
         p90: quantile(0.9)?,
         p99: quantile(0.99)?,
         max: quantile(1.0)?,
-        n: samples.count(),
+        n: samples.operations,
     })
 }
 
@@ -168,19 +168,19 @@ fn round(value: f64) -> f64 {
 /// The table of all rows.
 pub(crate) fn table(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<26} {:>4} {:>10} {:>10} {:>10} {:>10} {:>7} {:>10} {:>7}  {:<30} {}\n",
+        "{:<29} {:>4} {:>10} {:>10} {:>10} {:>10} {:>9} {:>10} {:>7}  {:<30} {}\n",
         "name", "unit", "p50", "p90", "p99", "max", "n", "floor p50", "x floor", "peers p50 (ours x)", "goal"
     );
     for row in rows {
         let Some(figures) = row.figures else {
-            let _ = writeln!(text, "{:<26} {:>4} NOT MEASURED", row.name, row.unit.name());
+            let _ = writeln!(text, "{:<29} {:>4} NOT MEASURED", row.name, row.unit.name());
             continue;
         };
-        let _ = write!(text, "{:<26} {:>4}", row.name, row.unit.name());
+        let _ = write!(text, "{:<29} {:>4}", row.name, row.unit.name());
         for value in [figures.p50, figures.p90, figures.p99, figures.max] {
             let _ = write!(text, " {:>10}", number(value));
         }
-        let _ = write!(text, " {:>7}", figures.n);
+        let _ = write!(text, " {:>9}", figures.n);
         match row.floor_p50 {
             Some(floor) => {
                 let _ = write!(text, " {:>10} {:>7.2}", number(floor), figures.p50 / floor);
