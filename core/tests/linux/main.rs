@@ -3,4 +3,9 @@
 #![cfg(feature = "linux")]
 
 mod exec;
+mod files;
+mod lifecycle;
+mod nobody;
+mod process;
+mod runtime;
 mod support;

@@ -1,5 +1,6 @@
 //! Making sandboxes for tests, and taking stock of what they leave behind.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,7 +89,8 @@ pub(crate) fn skip(reason: &str) {
     static SKIPPED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let count = SKIPPED.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
     let name = std::thread::current().name().unwrap_or("?").to_owned();
-    eprintln!("SKIPPED ({count} so far): {name}: {reason}");
+    // Past the test harness, which swallows what a passing test prints.
+    let _ = writeln!(std::io::stderr(), "SKIPPED ({count} so far): {name}: {reason}");
 }
 
 /// Runs a shell script in the sandbox; the shell is the workload, never part of the library.
@@ -128,6 +130,33 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-pub(crate) fn path(text: &str) -> &Path {
-    Path::new(text)
+/// The keeper that the library under test carries.
+pub(crate) const EMBEDDED_KEEPER: &str = concat!(env!("OUT_DIR"), "/sandboxset-keeper");
+
+/// Where a test finds that keeper: it was copied when the tests run as somebody who cannot reach the build.
+pub(crate) fn embedded_keeper() -> PathBuf {
+    std::env::var_os("SANDBOXSET_TEST_KEEPER").map_or_else(|| EMBEDDED_KEEPER.into(), PathBuf::from)
+}
+
+/// The keeper process that runs a file of this name: the one whose parent does not. By its short name, because of
+/// an undumpable process nothing else can be seen by everybody.
+pub(crate) fn keeper_of(program: &Path) -> Option<rustix::process::Pid> {
+    let name = program.file_name()?.to_str()?;
+    let runs = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
+        let pid = entry.file_name().into_string().ok()?;
+        if !runs(&pid) {
+            continue;
+        }
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let (state, parent) = (fields.next()?, fields.next()?);
+        // One that was killed may stay a zombie for seconds, until the system's init gets to it.
+        if state != "Z" && !runs(parent) {
+            return rustix::process::Pid::from_raw(pid.parse().ok()?);
+        }
+    }
+    None
 }

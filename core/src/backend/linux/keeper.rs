@@ -76,7 +76,7 @@ static KEEPERS: Mutex<Option<Keepers>> = Mutex::new(None);
 struct Keepers {
     running: HashMap<Option<PathBuf>, Weak<Keeper>>,
     /// When keepers ended, or failed to start, without having made a sandbox.
-    fruitless: Vec<Instant>,
+    fruitless: HashMap<Option<PathBuf>, Vec<Instant>>,
 }
 
 impl Keeper {
@@ -88,17 +88,18 @@ impl Keeper {
         };
         let keepers = keepers.get_or_insert_default();
         let key = program.cloned();
+        let fruitless = keepers.fruitless.entry(key.clone()).or_default();
         if let Some(keeper) = keepers.running.get(&key).and_then(Weak::upgrade) {
             if !keeper.is_dead() {
                 return Ok(keeper);
             }
             if !keeper.0.fruitful.load(Ordering::Relaxed) {
-                keepers.fruitless.push(Instant::now());
+                fruitless.push(Instant::now());
             }
         }
         keepers.running.remove(&key);
-        keepers.fruitless.retain(|when| when.elapsed() < FRUITLESS_WITHIN);
-        if keepers.fruitless.len() >= FRUITLESS_STARTS {
+        fruitless.retain(|when| when.elapsed() < FRUITLESS_WITHIN);
+        if fruitless.len() >= FRUITLESS_STARTS {
             let message =
                 format!("{FRUITLESS_STARTS} keepers ended within a minute without making a sandbox");
             return Err(unavailable(message));
@@ -110,7 +111,7 @@ impl Keeper {
                 Ok(keeper)
             }
             Err(error) => {
-                keepers.fruitless.push(Instant::now());
+                fruitless.push(Instant::now());
                 Err(error)
             }
         }
@@ -247,8 +248,14 @@ impl Keeper {
         if self.is_dead() {
             return Err(unavailable("the keeper died"));
         }
-        sandboxset_keeper::send(&self.0.socket, message, &[])
-            .map_err(|error| unavailable("the keeper does not listen").with_source(error))
+        match sandboxset_keeper::send(&self.0.socket, message, &[]) {
+            Err(FrameError::Closed) => {
+                // The listening thread has yet to see it; this one knows.
+                self.0.dead.store(true, Ordering::Release);
+                Err(unavailable("the keeper died"))
+            }
+            other => other.map_err(|error| unavailable("the keeper does not listen").with_source(error)),
+        }
     }
 
     fn await_answer<T>(
@@ -278,15 +285,13 @@ impl Drop for Keeper {
             return;
         }
         let link = &self.0;
-        let died = link.dead.load(Ordering::Acquire);
         link.ending.store(true, Ordering::Release);
         // Ends the keeper, also while a forked child of the host holds a copy of the socket.
         let _ = rustix::net::shutdown(&link.socket, Shutdown::Both);
         let deadline = Instant::now() + END;
-        let gone = readable(&link.pidfd, Some(deadline)).unwrap_or(false);
-        if died || !gone {
-            cgroup::remove_owner(&link.plan, &link.tag, deadline);
-        }
+        let _ = readable(&link.pidfd, Some(deadline));
+        // Nothing is left, unless it was killed or hangs.
+        cgroup::remove_owner(&link.plan, &link.tag, deadline);
     }
 }
 

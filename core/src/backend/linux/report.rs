@@ -50,7 +50,7 @@ pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
             Err(_) => add(name, LayerStatus::Missing, "the kernel lacks this namespace"),
         }
     }
-    for name in ["root", "proc", "capabilities", "no_new_privs"] {
+    for name in ["proc", "root", "capabilities", "no_new_privs"] {
         add(name, LayerStatus::Active, "not tried yet");
     }
     match std::fs::metadata("/proc/sys/kernel/seccomp/actions_avail") {

@@ -27,6 +27,8 @@ const END: Duration = Duration::from_secs(5);
 /// How long output is still read after the end, when something outside the command holds its streams open.
 const DRAIN: Duration = Duration::from_millis(100);
 const READ_BYTES: usize = 64 << 10;
+/// The last reads of each stream: more than a pipe holds, and few enough for one that never runs dry.
+const LAST_READS: usize = 32;
 
 /// One command.
 pub(super) struct Running {
@@ -171,7 +173,9 @@ impl Running {
             for source in &ready {
                 match source {
                     Source::Reply => self.hear(),
-                    Source::Stream(stream) => self.capture(*stream),
+                    Source::Stream(stream) => {
+                        self.capture(*stream);
+                    }
                     Source::Cancel => {}
                 }
             }
@@ -188,23 +192,40 @@ impl Running {
     }
 
     fn reached(&self, goal: Goal) -> Result<bool> {
-        let both_closed = || self.streams.iter().all(|stream| stream.lock().pipe.is_none());
+        {
+            let state = self.state.lock();
+            if let Some(result) = &state.result {
+                return match (goal, result) {
+                    (Goal::Executed, Err(error)) => Err(error.clone()),
+                    _ => Ok(true),
+                };
+            }
+            if goal == Goal::Executed {
+                return Ok(state.executed || state.ended.is_some());
+            }
+            let Some(drain_until) = state.drain_until else { return Ok(false) };
+            let both_closed = self.streams.iter().all(|stream| stream.lock().pipe.is_none());
+            if !both_closed && Instant::now() < drain_until {
+                return Ok(false);
+            }
+        }
+        // What the command itself wrote is there by now, even if this thread did not get to run for a while.
+        for stream in [OutputStream::Stdout, OutputStream::Stderr] {
+            for _ in 0..LAST_READS {
+                if !self.capture(stream) {
+                    break;
+                }
+            }
+        }
         let mut state = self.state.lock();
-        if let Some(result) = &state.result {
-            return match (goal, result) {
-                (Goal::Executed, Err(error)) => Err(error.clone()),
-                _ => Ok(true),
-            };
+        let Some(ended) = state.ended else { return Ok(state.result.is_some()) };
+        if state.result.is_none() {
+            state.result = Some(Ok(self.output(&state, &ended)));
         }
-        if goal == Goal::Executed {
-            return Ok(state.executed || state.ended.is_some());
-        }
-        let Some(ended) = state.ended else { return Ok(false) };
-        let Some(drain_until) = state.drain_until else { return Ok(false) };
-        if !both_closed() && Instant::now() < drain_until {
-            return Ok(false);
-        }
-        let outcome = self.outcome(&state, &ended);
+        Ok(true)
+    }
+
+    fn output(&self, state: &State, ended: &Ended) -> Output {
         let [stdout, stderr] = [0, 1].map(|index| {
             let mut stream = self.streams[index].lock();
             stream.pipe = None;
@@ -217,8 +238,7 @@ impl Running {
             memory_bytes: 0,
             pids: 0,
         };
-        state.result = Some(Ok(Output { outcome, stdout, stderr, usage }));
-        Ok(true)
+        Output { outcome: self.outcome(state, ended), stdout, stderr, usage }
     }
 
     fn outcome(&self, state: &State, ended: &Ended) -> Outcome {
@@ -250,6 +270,10 @@ impl Running {
             return Some(state.drain_until.unwrap_or(now + DRAIN / 10));
         }
         if state.stop.is_none() && self.rules.timeout_at.is_some_and(|at| at <= now) {
+            if readable_now(&self.reply) {
+                // It may have ended in time; the caller will hear it now.
+                return Some(now);
+            }
             state.stop = Some(Stop::TimedOut);
             state.force_at = Some(now);
             // What was not executed yet has nothing to clean up, and cannot be signalled.
@@ -326,7 +350,7 @@ impl Running {
         let mut state = self.state.lock();
         while state.ended.is_none() && state.result.is_none() {
             match sandboxset_keeper::receive_untrusted(&self.reply, 0) {
-                Ok((FromInit::Started, _)) => state.executed = true,
+                Ok((FromInit::Started, _)) if !state.executed => state.executed = true,
                 Ok((FromInit::Ended { exit_code, signal, cpu_us, peak_memory_bytes }, _)) => {
                     let at = Instant::now();
                     state.ended = Some(Ended { at, exit_code, signal, cpu_us, peak_memory_bytes });
@@ -356,15 +380,19 @@ impl Running {
         self.sandbox.cgroups.return_lane(lane);
     }
 
-    /// Reads what a stream has now into its capture.
-    fn capture(&self, stream: OutputStream) {
+    /// Reads what a stream has now into its capture. Returns whether it had something.
+    fn capture(&self, stream: OutputStream) -> bool {
+        let mut more = false;
         let overflowed = {
             let mut state = self.stream(stream).lock();
-            let Some(pipe) = state.pipe.clone() else { return };
+            let Some(pipe) = state.pipe.clone() else { return false };
             let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
             match rustix::io::read(&*pipe, &mut buffer[..]) {
                 Ok(([], _)) => state.pipe = None,
-                Ok((bytes, _)) => state.capture.push(bytes),
+                Ok((bytes, _)) => {
+                    state.capture.push(bytes);
+                    more = true;
+                }
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => state.pipe = None,
             }
@@ -373,6 +401,7 @@ impl Running {
         if overflowed && self.rules.on_overflow == OnOverflow::Kill {
             self.stop(Stop::OutputLimit);
         }
+        more
     }
 
     /// Reads what a stream has, or waits for it; 0 is its end.

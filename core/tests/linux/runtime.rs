@@ -1,0 +1,106 @@
+//! Long-lived runtimes: starting one, talking to it, and what happens when it ends.
+
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sandboxset::{CancelToken, Connection, ErrorCode, Runtime, SandboxSpec, ScratchDirs};
+
+use crate::support::{HANG, TestSandbox, eventually, sandbox, sandbox_of, skip};
+
+/// A directory with the runtime's program, removed with the test.
+struct Code(PathBuf);
+
+impl Code {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("linux-runtime-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("runtime.py"), include_str!("fixtures/runtime.py")).unwrap();
+        Code(dir)
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn with_runtime(code: &Code) -> Option<TestSandbox> {
+    if !std::path::Path::new("/usr/bin/python3").exists() {
+        skip("no /usr/bin/python3 for the runtime");
+        return None;
+    }
+    let mut runtime = Runtime::new(["/usr/bin/python3", "-I", "/code/runtime.py"]);
+    runtime.env = vec![("MODE".into(), "test".into())];
+    sandbox_of(
+        SandboxSpec { code_dir: Some(code.0.clone()), runtime: Some(runtime), ..SandboxSpec::default() },
+        ScratchDirs::Tmpfs,
+    )
+}
+
+fn call(connection: &mut Connection, request: &[u8]) -> std::io::Result<Vec<u8>> {
+    connection.write_all(&(request.len() as u32).to_le_bytes())?;
+    connection.write_all(request)?;
+    let mut length = [0; 4];
+    connection.read_exact(&mut length)?;
+    let mut answer = vec![0; u32::from_le_bytes(length) as usize];
+    connection.read_exact(&mut answer)?;
+    Ok(answer)
+}
+
+#[test]
+fn a_runtime_answers_on_several_connections_and_after_a_pause() {
+    let code = Code::new("answers");
+    let Some(sandbox) = with_runtime(&code) else { return };
+    let mut first = sandbox.connect(HANG, None).unwrap();
+    let mut second = sandbox.connect(HANG, None).unwrap();
+    first.set_timeout(Some(HANG)).unwrap();
+    second.set_timeout(Some(HANG)).unwrap();
+    assert_eq!(call(&mut first, b"one").unwrap(), b"ONE");
+    assert_eq!(call(&mut second, &vec![b'x'; 1 << 20]).unwrap(), vec![b'X'; 1 << 20]);
+    sandbox.pause().unwrap();
+    first.set_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert_eq!(call(&mut first, b"two").unwrap_err().kind(), ErrorKind::TimedOut);
+    sandbox.unpause().unwrap();
+    first.set_timeout(Some(HANG)).unwrap();
+    let mut late = [0; 7];
+    first.read_exact(&mut late).unwrap();
+    assert_eq!(&late[4..], b"TWO");
+    assert_eq!(sandbox.log(1000).unwrap(), b"listening, MODE is test\n");
+    assert_eq!(sandbox.log(5).unwrap(), b"test\n");
+}
+
+#[test]
+fn the_end_of_the_runtime_is_the_end_of_the_sandbox() {
+    let code = Code::new("ends");
+    let Some(sandbox) = with_runtime(&code) else { return };
+    let mut connection = sandbox.connect(HANG, None).unwrap();
+    connection.set_timeout(Some(HANG)).unwrap();
+    assert!(call(&mut connection, b"die").is_err());
+    eventually("the death is known", || sandbox.death().is_some_and(|cause| cause.contains("runtime")));
+    assert_eq!(sandbox.connect(HANG, None).unwrap_err().code(), ErrorCode::SandboxDead);
+}
+
+#[test]
+fn an_interrupted_read_returns() {
+    let code = Code::new("interrupted");
+    let Some(sandbox) = with_runtime(&code) else { return };
+    let mut connection = sandbox.connect(HANG, None).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| call(&mut connection, b"sleep"));
+        // Its request is under way, or not: either way the call ends.
+        sandbox.destroy().unwrap();
+        assert!(waiting.join().unwrap().is_err());
+    });
+}
+
+#[test]
+fn a_sandbox_without_a_runtime_says_so() {
+    let Some(sandbox) = sandbox() else { return };
+    assert_eq!(sandbox.connect(HANG, None).unwrap_err().code(), ErrorCode::InvalidState);
+    assert_eq!(sandbox.log(100).unwrap(), b"");
+    let token = CancelToken::new();
+    token.cancel();
+    assert_eq!(sandbox.connect(HANG, Some(&token)).unwrap_err().code(), ErrorCode::Cancelled);
+}
