@@ -4,6 +4,7 @@
 //! in its own target directory below ours, and never with those of the outer build (sanitizers, lints, coverage).
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 use std::{env, fs, io};
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
             println!(
                 "cargo:warning=the keeper, which the `linux` feature carries inside, could not be built"
             );
-            eprintln!("{message}");
+            let _ = writeln!(io::stderr(), "{message}");
             ExitCode::FAILURE
         }
     }

@@ -120,6 +120,8 @@ fn an_output_flood_costs_no_more_memory_than_allowed_and_keeps_both_ends() {
     let output = sandbox.exec(&command).unwrap();
     assert_eq!(output.outcome, Outcome::OutputLimit);
     assert_eq!(output.stdout.bytes.len(), 10);
+    command.args = vec!["echo".into(), "longer than ten bytes".into()];
+    assert_eq!(sandbox.exec(&command).unwrap().outcome, Outcome::OutputLimit, "also when it ended by itself");
 }
 
 #[test]

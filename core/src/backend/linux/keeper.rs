@@ -208,11 +208,11 @@ impl Keeper {
         match answer {
             Ok(Ok(created)) => {
                 self.0.fruitful.store(true, Ordering::Relaxed);
-                return Ok(created);
+                Ok(created)
             }
             Ok(Err(failure)) => {
                 self.0.forget(id);
-                return Err(fault::create(name, &failure));
+                Err(fault::create(name, &failure))
             }
             Err(error) => {
                 self.0.forget(id);

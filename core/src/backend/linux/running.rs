@@ -238,7 +238,12 @@ impl Running {
             memory_bytes: 0,
             pids: 0,
         };
-        Output { outcome: self.outcome(state, ended), stdout, stderr, usage }
+        let mut outcome = self.outcome(state, ended);
+        // It may have ended before anybody saw that it wrote too much.
+        if self.rules.on_overflow == OnOverflow::Kill && (stdout.truncated() || stderr.truncated()) {
+            outcome = Outcome::OutputLimit;
+        }
+        Output { outcome, stdout, stderr, usage }
     }
 
     fn outcome(&self, state: &State, ended: &Ended) -> Outcome {
