@@ -22,6 +22,9 @@ pub(super) struct Entry {
     lease: AtomicU64,
     /// How often it was handed out. Written only by whoever was just given the sandbox.
     uses: AtomicU64,
+    /// The generation of the lease that was tainted last, and why.
+    tainted: AtomicU64,
+    taint: Mutex<String>,
     /// Commands of the current holder that were started and have not ended.
     pub(super) running: AtomicUsize,
     /// What is scheduled while it is in quarantine.
@@ -43,6 +46,8 @@ impl Entry {
             ready_at,
             lease: AtomicU64::new(FREE),
             uses: AtomicU64::new(0),
+            tainted: AtomicU64::new(0),
+            taint: Mutex::new(String::new()),
             running: AtomicUsize::new(0),
             timers: Mutex::new(Vec::new()),
         }
@@ -67,6 +72,25 @@ impl Entry {
     pub(super) fn end_lease(&self, generation: u64) -> bool {
         let (held, returning) = (word(generation, HELD), word(generation, RETURNING));
         self.lease.compare_exchange(held, returning, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Marks the sandbox of this lease as not reusable. The first reason is kept; an older lease changes nothing.
+    pub(super) fn taint(&self, generation: u64, reason: &str) {
+        let mut taint = self.taint.lock();
+        if self.tainted.load(Ordering::Relaxed) < generation {
+            reason.clone_into(&mut taint);
+            self.tainted.store(generation, Ordering::Release);
+        }
+    }
+
+    /// Why the sandbox of this lease is not reusable, if it was tainted.
+    #[inline]
+    pub(super) fn tainted(&self, generation: u64) -> Option<String> {
+        if self.tainted.load(Ordering::Acquire) == generation {
+            Some(self.taint.lock().clone())
+        } else {
+            None
+        }
     }
 
     /// Whether the holder with this generation still has the sandbox.

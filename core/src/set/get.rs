@@ -39,11 +39,10 @@ impl Inner {
     }
 
     /// Unpauses a sandbox on the thread of its holder to be and checks that it lives. A useless one is destroyed.
-    #[inline]
+    #[inline(always)]
     fn resume(self: &Arc<Self>, loan: Loan<Arc<Entry>>) -> Option<SandboxRef> {
         let Loan { lease, occupant: entry } = loan;
-        let resumed = entry.guard.unpause().and_then(|()| entry.guard.check_alive(Phase::Unpause));
-        if let Err(error) = resumed {
+        if let Err(error) = entry.guard.resume() {
             self.reject(&entry, lease, &error);
             return None;
         }

@@ -57,7 +57,7 @@ impl Inner {
     }
 
     /// Tells the slots something and does what they decide, after the lock is released.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decide<T>(self: &Arc<Self>, tell: impl FnOnce(&mut EntrySlots, &mut Effects) -> T) -> T {
         let mut effects = Effects::new();
         let mut core = self.core.lock();

@@ -1,8 +1,8 @@
 //! The handle of one holder.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::call;
@@ -27,7 +27,6 @@ pub struct SandboxRef {
     uses: u64,
     /// How the lease ended; says what a stale ref is told. The lease itself ends in the entry.
     ended: AtomicU8,
-    taint: OnceLock<String>,
 }
 
 const HELD: u8 = 0;
@@ -60,7 +59,7 @@ impl SandboxState {
 impl SandboxRef {
     #[inline]
     pub(super) fn new(entry: Arc<Entry>, lease: Lease, uses: u64) -> Self {
-        SandboxRef { entry, lease, uses, ended: AtomicU8::new(HELD), taint: OnceLock::new() }
+        SandboxRef { entry, lease, uses, ended: AtomicU8::new(HELD) }
     }
 
     /// Gives the sandbox back: paused and idle, or straight to the oldest waiter. One that cannot be reused is
@@ -98,7 +97,7 @@ impl SandboxRef {
     /// Marks the sandbox as not reusable: its put will destroy it. The first reason is kept.
     pub fn taint(&self, reason: &str) {
         if !forked::in_forked_child() {
-            self.taint.get_or_init(|| reason.to_owned());
+            self.entry.taint(self.lease.generation, reason);
         }
     }
 
@@ -273,8 +272,8 @@ impl SandboxRef {
     /// Why a put has to destroy the sandbox.
     #[inline]
     fn reason_against_reuse(&self) -> Option<String> {
-        if let Some(taint) = self.taint.get() {
-            return Some(taint.clone());
+        if let Some(taint) = self.entry.tainted(self.lease.generation) {
+            return Some(taint);
         }
         if self.entry.guard.is_dead() {
             return Some("it was dead at its put".to_owned());

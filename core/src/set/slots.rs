@@ -217,7 +217,7 @@ impl<S: Occupant, W> Slots<S, W> {
     }
 
     /// The most recently used idle sandbox that will do.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take(&mut self, acquire: Acquire, effects: &mut Effects<S, W>) -> Option<Loan<S>> {
         if self.admission != Admission::Open {
             return None;
@@ -226,7 +226,7 @@ impl<S: Occupant, W> Slots<S, W> {
     }
 
     /// As `take`, for a caller that was let in before a drain began.
-    #[inline]
+    #[inline(never)]
     pub(super) fn take_again(&mut self, acquire: Acquire, effects: &mut Effects<S, W>) -> Option<Loan<S>> {
         if self.admission == Admission::Closed {
             return None;
@@ -234,7 +234,7 @@ impl<S: Occupant, W> Slots<S, W> {
         self.take_idle(acquire, effects)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_idle(&mut self, acquire: Acquire, effects: &mut Effects<S, W>) -> Option<Loan<S>> {
         let slot = match acquire {
             Acquire::FreshOnly => self.fresh.pop_back()?,
@@ -330,7 +330,7 @@ impl<S: Occupant, W> Slots<S, W> {
     }
 
     /// Begins a lease of a sandbox, which is in no state now.
-    #[inline]
+    #[inline(always)]
     fn lend(&mut self, slot: u32, source: Source) -> Option<Loan<S>> {
         let row = &mut self.table[slot as usize];
         row.generation += 1;
@@ -355,7 +355,7 @@ impl<S: Occupant, W> Slots<S, W> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn pop_idle(&mut self) -> Option<u32> {
         match (self.used.back(), self.fresh.back()) {
             (Some(_), None) => self.used.pop_back(),
