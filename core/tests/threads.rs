@@ -1,6 +1,8 @@
 //! The threads of the library: they take no signals, and an idle set has none. One test only, in a process of its
 //! own, because it counts threads.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::fs;

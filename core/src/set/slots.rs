@@ -2,7 +2,8 @@
 //!
 //! It never blocks, never reads a clock, never logs and calls no backend. It is told what happened and answers what
 //! to do, as [`Effect`]s that its owner carries out after the lock is released. Everything on the path of a get that
-//! finds an idle sandbox, and of its put, takes constant time, however many sandboxes are held.
+//! finds an idle sandbox, and of its put, takes constant time, however many sandboxes are held. It is inlined by force,
+//! because a loan that travels through memory instead of registers was measured to cost a seventh of a get and put.
 //!
 //! States of a place: vacant → creating → settling (new and nobody waits: being paused) → idle → out → idle; any →
 //! destroying → vacant; a failed destroy → quarantined. *Out* is three states in one: resuming, held and returning.
