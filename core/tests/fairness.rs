@@ -1,5 +1,7 @@
 //! Many callers, few places: nobody starves, nothing is lost, nothing is made in vain.
 
+#![allow(clippy::unwrap_used, reason = "a failed helper is a failed test")]
+
 mod support;
 
 use std::sync::Barrier;
