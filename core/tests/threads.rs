@@ -26,7 +26,7 @@ fn ours() -> Vec<std::path::PathBuf> {
 fn an_idle_set_has_no_threads_and_busy_ones_take_no_signals() {
     let mock = MockBackend::new();
     mock.fault_always(MockOperation::Create, Some(MockFault::Hang));
-    let config = Config { min_idle: 4, ..Config::default() };
+    let config = Config { max_size: 4, min_idle: 4, ..Config::default() };
     let set = SandboxSet::new(Arc::new(mock.clone()), SandboxSpec::default(), config).unwrap();
     assert!(mock.wait_for_hangs(MockOperation::Create, 4, HANG));
     let threads = ours();

@@ -72,58 +72,67 @@ fn the_pkg_config_file_names_the_native_libraries() {
 }
 
 #[test]
-fn the_documented_command_line_builds_against_an_installation() {
-    let out = scratch("install").join("out");
-    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let install = || {
-        succeed(
-            Command::new("make")
-                .args(["--silent", "-f", "make/install.mk", "install"])
-                .arg(format!("PREFIX={}", out.display()))
-                .arg(format!("INSTALL_PROFILE={profile}"))
-                .env("CARGO_TARGET_DIR", target_dir())
-                .env("CARGO", env!("CARGO"))
-                .env_remove("MAKEFLAGS")
-                .current_dir(repository()),
-        );
-    };
-    install();
-    // Again over an existing installation.
-    install();
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(
-        fs::read_link(out.join("lib/libsandboxset.so.0")).unwrap(),
-        Path::new(&format!("libsandboxset.so.{version}"))
-    );
-    assert!(out.join("lib/libsandboxset.a").is_file());
-
-    // Word for word what the example's comment and the README say.
+fn the_documented_command_lines_build_and_run_against_an_installation() {
+    // A directory that looks like a checkout after `make install PREFIX="$PWD/out"`.
     let dir = scratch("documented");
     symlink(repository().join("ffi").canonicalize().unwrap(), dir.join("ffi")).unwrap();
-    let line = "cc $(pkg-config --cflags --libs sandboxset) -o run_code ffi/examples/run_code.c";
-    let example = fs::read_to_string(dir.join("ffi/examples/run_code.c")).unwrap();
-    assert!(example.contains(line));
-    let in_installation = |line: &str| {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", line])
-            .current_dir(&dir)
-            .env("PKG_CONFIG_PATH", out.join("lib/pkgconfig"))
-            .env("LD_LIBRARY_PATH", out.join("lib"));
-        command
-    };
-    succeed(&mut in_installation(line));
-    let said = succeed(&mut in_installation("pkg-config --modversion sandboxset"));
-    assert_eq!(said.trim(), version);
+    install(&dir.join("out"));
+    // Again over an existing installation.
+    install(&dir.join("out"));
+    let version = env!("CARGO_PKG_VERSION");
+    let link = fs::read_link(dir.join("out/lib/libsandboxset.so.0")).unwrap();
+    assert_eq!(link, Path::new(&format!("libsandboxset.so.{version}")));
+    assert!(dir.join("out/lib/libsandboxset.a").is_file());
 
-    let output = run(&mut in_installation("./run_code"));
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() && errors.contains("cannot ") && !support::linux_sandboxes_work() {
-        support::skip("run_code", errors.trim(), 1);
-        return;
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let example = fs::read_to_string(dir.join("ffi/examples/run_code.c")).unwrap();
+    for (place, script) in [("README.md", readme_script(&readme)), ("run_code.c", comment_script(&example))] {
+        assert!(script.contains("./run_code"), "{place} does not say how to run the example: {script:?}");
+        let in_checkout = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-e", "-c", script]).current_dir(&dir).env_remove("LD_LIBRARY_PATH");
+            command
+        };
+        let said = succeed(&mut in_checkout(&format!(
+            "{}\npkg-config --modversion sandboxset",
+            script.lines().find(|line| line.starts_with("export")).unwrap()
+        )));
+        assert_eq!(said.trim(), version);
+        let output = run(&mut in_checkout(&script));
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        if !output.status.success() && errors.contains("cannot ") && !support::linux_sandboxes_work() {
+            support::skip(&format!("run_code as in {place}"), errors.trim(), 1);
+            continue;
+        }
+        assert!(output.status.success(), "{place}: {errors}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("run 1: 9592 primes below 100000") && text.contains("run 2:"), "{text}");
+        assert!(text.contains("use 2 of this sandbox"), "{text}");
     }
-    assert!(output.status.success(), "{errors}");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("run 1: 9592 primes below 100000") && text.contains("run 2:"), "{text}");
-    assert!(text.contains("use 2 of this sandbox"), "{text}");
+}
+
+fn install(prefix: &Path) {
+    succeed(
+        Command::new("make")
+            .args(["--silent", "-f", "make/install.mk", "install"])
+            .arg(format!("PREFIX={}", prefix.display()))
+            .arg(format!("INSTALL_PROFILE={}", if cfg!(debug_assertions) { "dev" } else { "release" }))
+            .env("CARGO_TARGET_DIR", target_dir())
+            .env("CARGO", env!("CARGO"))
+            .env_remove("MAKEFLAGS")
+            .current_dir(repository()),
+    );
+}
+
+/// The README's block of commands about the example.
+fn readme_script(readme: &str) -> String {
+    let blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.into_iter().find(|block| block.contains("ffi/examples/run_code.c")).unwrap_or_default().to_owned()
+}
+
+/// The commands in the example's own first comment, all but the installation.
+fn comment_script(example: &str) -> String {
+    let comment = example.split("*/").next().unwrap_or_default();
+    let commands = comment.lines().filter_map(|line| line.strip_prefix(" *     "));
+    commands.filter(|line| !line.starts_with("make ")).collect::<Vec<_>>().join("\n")
 }

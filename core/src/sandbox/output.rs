@@ -25,7 +25,8 @@ pub enum Outcome {
     Signaled(i32),
     /// It ran longer than its timeout and was killed.
     TimedOut,
-    /// The kernel killed it, or a process it started, because the sandbox's memory limit was reached.
+    /// The kernel killed it because the sandbox's memory limit was reached, or it failed after the kernel had killed
+    /// a process that it started. One that copes with the loss and exits with 0 has exited.
     OutOfMemory,
     /// It wrote more than its limit and was told to die of that.
     OutputLimit,

@@ -324,6 +324,9 @@ const TERMINAL_REQUESTS: &[u32] = &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32
 const PERSONALITIES: &[u32] = &[0x0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 const FAMILIES: &[u32] = &[libc::AF_UNIX as u32];
 
+/// Set in the mode of a character or block device, and of nothing else that mknod makes. FIFOs are wanted.
+const DEVICE_BIT: u32 = libc::S_IFCHR;
+
 /// Allowed for some arguments.
 const CONDITIONAL: &[(libc::c_long, Condition)] = &[
     (libc::SYS_clone, Condition::Without(0, NAMESPACE_FLAGS)),
@@ -331,6 +334,9 @@ const CONDITIONAL: &[(libc::c_long, Condition)] = &[
     (libc::SYS_socket, Condition::OneOf(0, FAMILIES)),
     (libc::SYS_socketpair, Condition::OneOf(0, FAMILIES)),
     (libc::SYS_personality, Condition::OneOf(0, PERSONALITIES)),
+    (libc::SYS_mknodat, Condition::Without(2, DEVICE_BIT)),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, Condition::Without(1, DEVICE_BIT)),
 ];
 
 /// The last number that the policy was written against. A later call is unknown to it and therefore absent, so that

@@ -110,13 +110,16 @@ impl Shared {
     fn enter_scripted(&self, body: Option<&Body>, operation: MockOperation) -> Result<()> {
         let fault = {
             let mut state = self.state.lock();
-            match body {
+            let nth = match body {
                 Some(body) => {
                     body.counters[operation as usize].fetch_add(1, Ordering::Relaxed);
+                    state.calls(operation)
                 }
-                None => state.retired[operation as usize] += 1,
-            }
-            let nth = state.calls(operation);
+                None => {
+                    state.retired[operation as usize] += 1;
+                    state.retired[operation as usize]
+                }
+            };
             state.at.remove(&(operation, nth)).or_else(|| state.always.get(&operation).cloned())
         };
         let Some(fault) = fault else { return Ok(()) };
