@@ -14,9 +14,14 @@ use crate::backend::linux::wait::poll_until;
 
 /// How long a freeze may take before it is taken back: a process in an uninterruptible wait cannot be frozen.
 pub(super) const FREEZE: Duration = Duration::from_secs(5);
-/// How long to read in a spin before sleeping between reads. A freeze takes about 10 µs, but its notification is
-/// rate-limited by the kernel to one in 10 ms.
-pub(super) const SPIN: Duration = Duration::from_micros(100);
+/// How long to read in a spin. A freeze takes about 10 µs, but its notification is rate-limited by the kernel to one
+/// in 10 ms.
+const SPIN: Duration = Duration::from_micros(20);
+/// How long to go on reading while giving way: a process has to run to be frozen, perhaps on this very processor.
+const YIELD: Duration = Duration::from_micros(100);
+/// The first sleep between reads after that; each is twice the one before, up to the last.
+const FIRST_SLEEP: Duration = Duration::from_micros(50);
+const LAST_SLEEP: Duration = Duration::from_millis(10);
 /// The longest time between two reads; after that long the notification comes first.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -143,24 +148,24 @@ pub(super) fn event_holds(events: &OwnedFd, event: Event) -> Result<bool, Errno>
 /// Waits until the state holds, by reading in a short spin, then at growing intervals or when the kernel notifies.
 /// Returns whether it holds.
 pub(super) fn await_event(events: &OwnedFd, event: Event, deadline: Instant) -> Result<bool, Errno> {
-    let spin_until = Instant::now() + SPIN;
-    let mut interval = SPIN;
+    let start = Instant::now();
+    let mut sleep = FIRST_SLEEP;
     loop {
         if event_holds(events, event)? {
             return Ok(true);
         }
         let now = Instant::now();
-        if now < spin_until {
-            std::hint::spin_loop();
-            continue;
-        }
         if now >= deadline {
             return Ok(false);
         }
-        // Bounded, because the notification is late, and may have come and gone between two reads. On a busy machine
-        // what we wait for often ends just after the spin: without short waits first it would cost a whole 10 ms.
-        let next = deadline.min(now + interval);
-        poll_until(&mut [PollFd::new(events, PollFlags::PRI)], Some(next))?;
-        interval = LONGEST_INTERVAL.min(interval * 2);
+        if now < start + SPIN {
+            std::hint::spin_loop();
+        } else if now < start + YIELD {
+            std::thread::yield_now();
+        } else {
+            // A notification may have come and gone between two reads, so a bounded wait, then another read.
+            poll_until(&mut [PollFd::new(events, PollFlags::PRI)], Some(deadline.min(now + sleep)))?;
+            sleep = LAST_SLEEP.min(sleep * 2);
+        }
     }
 }
