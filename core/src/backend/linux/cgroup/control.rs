@@ -22,8 +22,6 @@ const YIELD: Duration = Duration::from_micros(100);
 /// The first sleep between reads after that; each is twice the one before, up to the last.
 const FIRST_SLEEP: Duration = Duration::from_micros(50);
 const LAST_SLEEP: Duration = Duration::from_millis(10);
-/// The longest time between two reads; after that long the notification comes first.
-const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The open cgroup directories of a sandbox; which of them there are depends on the host.
 pub(in super::super) struct SandboxCgroups {
