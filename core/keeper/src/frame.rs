@@ -140,7 +140,9 @@ fn receive_datagram(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), F
             &mut control,
             RecvFlags::CMSG_CLOEXEC,
         ) {
-            Err(Errno::INTR) => {}
+            // The other end closed without reading our last message. The kernel says so once, before it hands out what
+            // that end sent before it closed.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other?,
         }
     };
@@ -216,6 +218,16 @@ mod tests {
         assert!(matches!(receive_untrusted::<ToInit>(&b, 1), Err(FrameError::Malformed(_))));
         send_datagram(a.as_fd(), &[INLINE, 0xff, 0xff, 0xff], &[]).unwrap();
         assert!(matches!(receive_untrusted::<FromInit>(&b, 0), Err(FrameError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_an_end_said_before_it_closed_is_heard_although_it_did_not_listen() {
+        let (a, b) = pair();
+        send(&a, &FromInit::Done, &[]).unwrap();
+        send(&b, &FromInit::Opened, &[]).unwrap();
+        drop(b);
+        assert_eq!(receive::<FromInit>(&a).unwrap().0, FromInit::Opened);
+        assert!(matches!(receive::<FromInit>(&a), Err(FrameError::Closed)));
     }
 
     #[test]
