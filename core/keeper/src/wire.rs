@@ -162,6 +162,8 @@ pub enum FromKeeper {
     Created {
         /// The id of its `Create`.
         id: u64,
+        /// The name of its cgroup directories, below the owner's.
+        name: String,
         /// Which cgroup directories follow.
         cgroups: Vec<CgroupFd>,
         /// What was reached, layer by layer.

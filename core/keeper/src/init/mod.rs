@@ -48,15 +48,16 @@ struct Init<'a> {
     commands: Commands<'a>,
 }
 
-/// The life of an init. Called in the fresh clone; never returns.
+/// The life of an init, first as a shell. Called in the fresh clone; never returns. `adopt` puts the process where
+/// it belongs in the host's eyes, before it enters its own cgroup namespace.
 pub(crate) fn main(
     setup: OwnedFd,
     host: OwnedFd,
-    create: &Create,
+    adopt: impl FnOnce() -> Result<(), Failure>,
     filter: &Filter,
     memory_cgroup: bool,
 ) -> ! {
-    let code = match live(setup, host, create, filter, memory_cgroup) {
+    let code = match live(setup, host, adopt, filter, memory_cgroup) {
         Ok(code) => code,
         Err(()) => EXIT_SETUP_FAILED,
     };
@@ -66,14 +67,16 @@ pub(crate) fn main(
 fn live(
     setup: OwnedFd,
     host: OwnedFd,
-    create: &Create,
+    adopt: impl FnOnce() -> Result<(), Failure>,
     filter: &Filter,
     memory_cgroup: bool,
 ) -> Result<i32, ()> {
     let (setup, host) = keep_only(setup, host).map_err(drop)?;
-    // Nothing that could not be undone happens before the keeper has put us where we belong.
+    // Nothing that could not be undone happens before the keeper has mapped our user.
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
-    let mut init = match Init::set_up(&setup, host, create, filter, memory_cgroup) {
+    let prepared = adopt().and_then(|()| confine::enter(&setup));
+    let (create, _) = sandboxset_keeper::receive::<Create>(&setup).map_err(drop)?;
+    let mut init = match prepared.and_then(|()| Init::set_up(host, &create, filter, memory_cgroup)) {
         Ok(init) => init,
         Err(failure) => {
             let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(failure), &[]);
@@ -105,14 +108,12 @@ fn keep_only(setup: OwnedFd, host: OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno>
 
 impl<'a> Init<'a> {
     fn set_up(
-        setup: &OwnedFd,
         host: OwnedFd,
         create: &Create,
         filter: &'a Filter,
         memory_cgroup: bool,
     ) -> Result<Self, Failure> {
         let mut report = namespaces_report();
-        confine::enter(setup)?;
         root::build(create, &mut report)?;
         confine::drop_privileges(&create.limits, memory_cgroup, &mut report)?;
         let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;

@@ -24,6 +24,7 @@ pub(super) struct Cgroups {
 /// The cgroups of one sandbox.
 pub(super) struct SandboxCgroups {
     unified: Option<PathBuf>,
+    unified_controllers: Vec<Controller>,
     v1: Vec<(Controller, PathBuf)>,
 }
 
@@ -69,36 +70,22 @@ impl Cgroups {
         (Cgroups { unified, unified_controllers, v1 }, faults)
     }
 
-    /// Makes the cgroups of one sandbox with its limits, owned by `host_id` as far as its init must write there.
-    pub(super) fn make(
-        &self,
-        id: u64,
-        limits: &Limits,
-        host_id: Option<u32>,
-    ) -> Result<SandboxCgroups, Failure> {
-        let mut made = SandboxCgroups { unified: None, v1: Vec::new() };
-        let result = self.make_into(&mut made, id, limits, host_id);
+    /// Makes the cgroups of one sandbox, owned by `host_id` as far as its init must write there.
+    pub(super) fn make(&self, name: &str, host_id: Option<u32>) -> Result<SandboxCgroups, Failure> {
+        let mut made = SandboxCgroups { unified: None, unified_controllers: Vec::new(), v1: Vec::new() };
+        let result = self.make_into(&mut made, name, host_id);
         if result.is_err() {
             let _ = made.remove();
         }
         result.map(|()| made)
     }
 
-    fn make_into(
-        &self,
-        made: &mut SandboxCgroups,
-        id: u64,
-        limits: &Limits,
-        host_id: Option<u32>,
-    ) -> Result<(), Failure> {
-        let name = id.to_string();
+    fn make_into(&self, made: &mut SandboxCgroups, name: &str, host_id: Option<u32>) -> Result<(), Failure> {
         if let Some(base) = &self.unified {
-            let dir = base.join(&name);
+            let dir = base.join(name);
             mkdir(&dir)?;
             made.unified = Some(dir.clone());
-            for &controller in &self.unified_controllers {
-                write_limit(&dir, controller, limits, true)?;
-            }
+            made.unified_controllers = self.unified_controllers.clone();
             if let Some(host_id) = host_id {
                 // A process may be cloned into a cgroup below by who may write the common ancestor's list.
                 std::os::unix::fs::chown(dir.join("cgroup.procs"), Some(host_id), Some(host_id))
@@ -106,10 +93,9 @@ impl Cgroups {
             }
         }
         for (controller, base) in &self.v1 {
-            let dir = base.join(&name);
+            let dir = base.join(name);
             mkdir(&dir)?;
-            made.v1.push((*controller, dir.clone()));
-            write_limit(&dir, *controller, limits, false)?;
+            made.v1.push((*controller, dir));
         }
         Ok(())
     }
@@ -184,10 +170,21 @@ impl SandboxCgroups {
             .transpose()
     }
 
-    /// Moves a process into the v1 cgroups. A process can be born into a v2 cgroup, but not into a v1 one.
-    pub(super) fn adopt(&self, pid: i32) -> Result<(), Failure> {
+    /// Sets the limits.
+    pub(super) fn limit(&self, limits: &Limits) -> Result<(), Failure> {
+        if let Some(dir) = &self.unified {
+            self.unified_controllers
+                .iter()
+                .try_for_each(|controller| write_limit(dir, *controller, limits, true))?;
+        }
+        self.v1.iter().try_for_each(|(controller, dir)| write_limit(dir, *controller, limits, false))
+    }
+
+    /// Moves the calling process into the v1 cgroups. A process can be born into a v2 cgroup, but not into a v1
+    /// one, and moving waits for a grace period of the kernel; so each init does it itself, ahead of demand.
+    pub(super) fn adopt_self(&self) -> Result<(), Failure> {
         for (controller, dir) in &self.v1 {
-            write(&dir.join("cgroup.procs"), &pid.to_string())
+            write(&dir.join("cgroup.procs"), "0")
                 .map_err(|errno| failure(&format!("enter the {} cgroup", controller.name()), errno))?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! deadline. When the host is gone it removes everything and returns.
 
 mod cgroup;
+mod host_ids;
 mod sandbox;
 mod sweep;
 
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use self::cgroup::Cgroups;
+use self::host_ids::HostIds;
 use self::sandbox::{Handover, Sandbox, Stage};
 use crate::seccomp::Filter;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
@@ -24,14 +26,23 @@ use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper
 /// ever; the next keeper of this user sweeps what remains.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How many shells wait for a create. One covers a get that finds nothing idle; the other one that comes while the
+/// first is replaced.
+const SHELLS: usize = 2;
+
 struct Keeper {
     host: OwnedFd,
     /// Answers that the host has not had room for yet.
     outbox: VecDeque<(FromKeeper, Vec<OwnedFd>)>,
     cgroups: Cgroups,
     filter: Filter,
-    uids: sandbox::HostIds,
+    ids: HostIds,
     sandboxes: HashMap<u64, Sandbox>,
+    /// Prepared ahead of demand, the oldest first.
+    shells: VecDeque<Sandbox>,
+    shells_made: u64,
+    /// Whether shells are to be prepared: not before the first create, and not after one could not be.
+    refilling: bool,
     swept_scratch_bases: Vec<Vec<u8>>,
 }
 
@@ -56,8 +67,11 @@ impl Keeper {
             outbox: VecDeque::new(),
             cgroups,
             filter: Filter::compile(),
-            uids: sandbox::HostIds::new(),
+            ids: HostIds::new(),
             sandboxes: HashMap::new(),
+            shells: VecDeque::new(),
+            shells_made: 0,
+            refilling: false,
             swept_scratch_bases: Vec::new(),
         };
         keeper.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
@@ -74,15 +88,18 @@ impl Keeper {
                 return Ok(());
             }
             self.flush()?;
-            for id in ready.inits {
+            for &id in &ready.inits {
                 self.init_spoke(id)?;
             }
-            for id in ready.ended {
+            for &id in &ready.ended {
                 self.init_ended(id)?;
             }
             self.expire()?;
             if ready.host_spoke && !self.host_spoke()? {
                 return Ok(());
+            }
+            if ready.is_idle() {
+                self.refill();
             }
         }
     }
@@ -106,8 +123,16 @@ impl Keeper {
                 fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
             }
         }
+        for shell in &self.shells {
+            fds.push(PollFd::new(&shell.pidfd, PollFlags::IN));
+        }
         let deadline = self.sandboxes.values().filter_map(Sandbox::deadline).min();
-        let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(Instant::now())));
+        let timeout = match deadline {
+            // Only a look: with nothing else to do a shell is prepared.
+            _ if self.wants_shell() => Some(Timespec::default()),
+            Some(deadline) => Some(timespec(deadline.saturating_duration_since(Instant::now()))),
+            None => None,
+        };
         loop {
             match rustix::event::poll(&mut fds, timeout.as_ref()) {
                 Ok(_) => break,
@@ -151,21 +176,71 @@ impl Keeper {
         if let Some(scratch) = &create.disk_scratch {
             sweep::scratch_siblings(scratch, &mut self.swept_scratch_bases);
         }
-        match Sandbox::start(create, &self.cgroups, &self.filter, &mut self.uids) {
-            Ok(sandbox) => {
-                self.sandboxes.insert(id, sandbox);
+        let mut sandbox = match self.take_shell() {
+            Ok(shell) => shell,
+            Err(failure) => return self.fail(id, failure),
+        };
+        let started = sandbox.start(&create);
+        self.sandboxes.insert(id, sandbox);
+        match started {
+            Ok(()) => {
+                self.refilling = true;
                 Ok(())
             }
-            Err(failure) => self.fail(id, failure),
+            Err(failure) => self.abandon(id, failure),
         }
+    }
+
+    /// A shell that was prepared ahead and still lives, or a new one.
+    fn take_shell(&mut self) -> Result<Sandbox, Failure> {
+        while let Some(shell) = self.shells.pop_front() {
+            if !shell.has_ended() {
+                return Ok(shell);
+            }
+            self.drop_shell(shell);
+        }
+        self.prepare()
+    }
+
+    fn prepare(&mut self) -> Result<Sandbox, Failure> {
+        self.shells_made += 1;
+        Sandbox::prepare(&self.shells_made.to_string(), &self.cgroups, &self.filter, &mut self.ids)
+    }
+
+    fn wants_shell(&self) -> bool {
+        self.refilling && self.shells.len() < SHELLS
+    }
+
+    /// Prepares one shell if one is wanted, and lets go of those that ended. One that cannot be prepared is not
+    /// tried again before a create has succeeded.
+    fn refill(&mut self) {
+        let (ended, alive): (VecDeque<_>, _) =
+            std::mem::take(&mut self.shells).into_iter().partition(Sandbox::has_ended);
+        self.shells = alive;
+        for shell in ended {
+            self.refilling = false;
+            self.drop_shell(shell);
+        }
+        if self.wants_shell() {
+            match self.prepare() {
+                Ok(shell) => self.shells.push_back(shell),
+                Err(_) => self.refilling = false,
+            }
+        }
+    }
+
+    fn drop_shell(&mut self, mut shell: Sandbox) {
+        // What cannot be removed goes with the owner's directories.
+        let _ = shell.discard();
+        self.ids.release(shell.host_id);
     }
 
     /// An init sent the result of its set-up, or closed without one.
     fn init_spoke(&mut self, id: u64) -> Result<(), FrameError> {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
         match sandbox.finish_setup() {
-            Ok(Handover { cgroups, report, fds }) => {
-                self.answer(FromKeeper::Created { id, cgroups, report }, fds)
+            Ok(Handover { name, cgroups, report, fds }) => {
+                self.answer(FromKeeper::Created { id, name, cgroups, report }, fds)
             }
             Err(failure) => self.abandon(id, failure),
         }
@@ -220,7 +295,7 @@ impl Keeper {
         match sandbox.discard() {
             Ok(()) => {
                 if let Some(sandbox) = self.sandboxes.remove(&id) {
-                    self.uids.release(sandbox.host_id);
+                    self.ids.release(sandbox.host_id);
                 }
                 None
             }
@@ -251,8 +326,11 @@ impl Keeper {
     /// The host is gone. Kills first and everywhere, then removes.
     fn farewell(&mut self) {
         let deadline = Instant::now() + FAREWELL;
-        for sandbox in self.sandboxes.values() {
+        for sandbox in self.sandboxes.values().chain(&self.shells) {
             sandbox.kill();
+        }
+        while let Some(shell) = self.shells.pop_front() {
+            self.drop_shell(shell);
         }
         let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
         for id in ids {
@@ -268,6 +346,12 @@ struct Ready {
     host_spoke: bool,
     inits: Vec<u64>,
     ended: Vec<u64>,
+}
+
+impl Ready {
+    fn is_idle(&self) -> bool {
+        !self.host_spoke && self.inits.is_empty() && self.ended.is_empty()
+    }
 }
 
 /// A connected pair of message sockets.

@@ -1,4 +1,4 @@
-//! One sandbox as the keeper sees it: from the clone of its init to its removal.
+//! One sandbox as the keeper sees it: a shell that is prepared ahead, then a sandbox, until its removal.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,12 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
+use serde::Serialize;
 
 use super::cgroup::{Cgroups, SandboxCgroups};
+use super::host_ids::HostIds;
 use super::{message_pair, sweep};
 use crate::init::{self, SetupResult};
 use crate::seccomp::Filter;
@@ -20,6 +22,8 @@ use crate::sys::{self, Forked};
 /// Where a sandbox is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// A shell: its init waits to be told what to become.
+    Prepared,
     /// Its init is setting up.
     Starting,
     /// It was handed to the host.
@@ -30,10 +34,12 @@ pub(super) enum Stage {
 
 /// A sandbox with everything that must be removed with it.
 pub(super) struct Sandbox {
+    /// The name of its cgroups.
+    pub(super) name: String,
     pub(super) stage: Stage,
     pub(super) pidfd: OwnedFd,
     pub(super) host_id: Option<u32>,
-    deadline: Instant,
+    deadline: Option<Instant>,
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
     report: Vec<LayerReport>,
@@ -48,57 +54,42 @@ struct Made {
 
 /// What the host is told and given of a sandbox that is ready.
 pub(super) struct Handover {
+    pub(super) name: String,
     pub(super) cgroups: Vec<CgroupFd>,
     pub(super) report: Vec<LayerReport>,
     pub(super) fds: Vec<OwnedFd>,
 }
 
-/// Gives every live sandbox a host user id of its own, where we may.
-pub(super) struct HostIds {
-    base: Option<u32>,
-    in_use: Vec<bool>,
-}
-
-/// The host ids begin here, plus a random multiple of [`ID_BLOCK`]: far above those of people, services and the
-/// sub-ids that container tools hand out.
-const FIRST_ID: u32 = 2_000_000_000;
-/// How many sandboxes one keeper can tell apart by user id.
-const ID_BLOCK: u32 = 8192;
-/// How many blocks there are; two keepers seldom share one.
-const ID_BLOCKS: u32 = 16384;
-
 /// How long a killed init may take to be gone before the caller is told that it is not.
 const DEATH: Duration = Duration::from_secs(2);
 
 impl Sandbox {
-    /// Makes cgroups, clones the init into them and lets it begin its set-up.
-    pub(super) fn start(
-        create: Create,
+    /// Makes cgroups and namespaces with an init that waits for [`Sandbox::start`] to tell it what to become.
+    pub(super) fn prepare(
+        name: &str,
         cgroups: &Cgroups,
         filter: &Filter,
         ids: &mut HostIds,
     ) -> Result<Self, Failure> {
         let host_id = ids.take()?;
-        let result = Self::start_as(create, cgroups, filter, host_id);
+        let result = Self::prepare_as(name, cgroups, filter, host_id);
         if result.is_err() {
             ids.release(host_id);
         }
         result
     }
 
-    fn start_as(
-        create: Create,
+    fn prepare_as(
+        name: &str,
         cgroups: &Cgroups,
         filter: &Filter,
         host_id: Option<u32>,
     ) -> Result<Self, Failure> {
-        let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
         let (setup, init_setup) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let (host_end, init_end) = message_pair().map_err(|errno| failure("make a socket", errno))?;
-        make_scratch(create.disk_scratch.as_deref(), host_id)?;
-        let mut made = Made { cgroups: None, disk_scratch: create.disk_scratch.clone() };
-        let own = made.cgroups.insert(cgroups.make(create.id, &create.limits, host_id)?);
-        let unified = own.unified_fd()?;
+        let made = Made { cgroups: Some(cgroups.make(name, host_id)?), disk_scratch: None };
+        let own = made.cgroups.as_ref();
+        let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
         // The files in /proc of an undumpable process are root's, and we must write the init's id maps. The init is
         // born as we are now and makes itself undumpable once it is set up.
         set_dumpable(true)?;
@@ -108,34 +99,54 @@ impl Sandbox {
         }
         let (pid, pidfd) = match cloned.map_err(|errno| failure("clone the init", errno))? {
             Forked::Parent(pid, pidfd) => (pid, pidfd),
-            Forked::Child => init::main(init_setup, init_end, &create, filter, cgroups.limits_memory()),
+            Forked::Child => {
+                let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
+                init::main(init_setup, init_end, adopt, filter, cgroups.limits_memory())
+            }
         };
         let mut sandbox = Sandbox {
-            stage: Stage::Starting,
+            name: name.to_owned(),
+            stage: Stage::Prepared,
             pidfd,
             host_id,
-            deadline,
+            deadline: None,
             setup: Some(setup),
             host_end: Some(host_end),
             report: cgroups.report(),
             made,
         };
-        if let Err(failure) = sandbox.release(pid.as_raw_nonzero().get()) {
+        let released = write_id_maps(pid.as_raw_nonzero().get(), host_id).and_then(|()| sandbox.tell(&()));
+        if let Err(failure) = released {
             let _ = sandbox.discard();
             return Err(failure);
         }
         Ok(sandbox)
     }
 
-    /// Lets the init go on; it waits for this before it does anything that it could not undo.
-    fn release(&self, pid: i32) -> Result<(), Failure> {
+    /// Sets the limits and lets the init become the sandbox that is wanted.
+    pub(super) fn start(&mut self, create: &Create) -> Result<(), Failure> {
+        self.deadline = Some(Instant::now() + Duration::from_millis(create.deadline_ms));
+        self.stage = Stage::Starting;
         if let Some(cgroups) = &self.made.cgroups {
-            cgroups.adopt(pid)?;
+            cgroups.limit(&create.limits)?;
         }
-        write_id_maps(pid, self.host_id)?;
+        if let Some(scratch) = &create.disk_scratch {
+            make_scratch(scratch, self.host_id)?;
+            self.made.disk_scratch = Some(scratch.clone());
+        }
+        self.tell(create)
+    }
+
+    /// Sends the init what it waits for.
+    fn tell<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
         let Some(setup) = &self.setup else { return Ok(()) };
-        sandboxset_keeper::send(setup, &(), &[])
-            .map_err(|error| Failure { step: format!("release the init: {error}"), errno: 0 })
+        sandboxset_keeper::send(setup, message, &[])
+            .map_err(|error| Failure { step: format!("talk to the init: {error}"), errno: 0 })
+    }
+
+    /// Whether its init ended, though nobody has reaped it yet.
+    pub(super) fn has_ended(&self) -> bool {
+        self.wait_for_end(Duration::ZERO)
     }
 
     /// The socket on which the init reports, while it sets up.
@@ -145,7 +156,7 @@ impl Sandbox {
 
     /// When the set-up must be over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        (self.stage == Stage::Starting).then_some(self.deadline)
+        self.deadline.filter(|_| self.stage == Stage::Starting)
     }
 
     /// Takes the init's report; answers what the host is to be told and given.
@@ -165,7 +176,7 @@ impl Sandbox {
         self.stage = Stage::Ready;
         let mut fds = vec![pidfd, host_end];
         fds.append(&mut cgroup_fds);
-        Ok(Handover { cgroups: kinds, report, fds })
+        Ok(Handover { name: self.name.clone(), cgroups: kinds, report, fds })
     }
 
     /// Kills everything in it. Works on a frozen one too.
@@ -215,7 +226,9 @@ impl Sandbox {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, Some(&super::timespec(left))) {
+            // Rounding up must not turn a look into a wait.
+            let timeout = if timeout.is_zero() { Timespec::default() } else { super::timespec(left) };
+            match rustix::event::poll(&mut fds, Some(&timeout)) {
                 Ok(0) => return false,
                 Ok(_) => return true,
                 Err(Errno::INTR) => {}
@@ -245,44 +258,6 @@ impl Drop for Made {
     }
 }
 
-impl HostIds {
-    pub(super) fn new() -> Self {
-        if !rustix::process::geteuid().is_root() {
-            return HostIds { base: None, in_use: Vec::new() };
-        }
-        // The supplementary groups of a privileged user are nobody's business inside.
-        let _ = rustix::thread::set_thread_groups(&[]);
-        let mut random = [0u8; 4];
-        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        let block = u32::from_ne_bytes(random) % ID_BLOCKS;
-        HostIds { base: Some(FIRST_ID + block * ID_BLOCK), in_use: Vec::new() }
-    }
-
-    fn take(&mut self) -> Result<Option<u32>, Failure> {
-        let Some(base) = self.base else { return Ok(None) };
-        let index = self.in_use.iter().position(|used| !used).unwrap_or(self.in_use.len());
-        if index as u32 >= ID_BLOCK {
-            return Err(Failure {
-                step: format!("find a free user id: {ID_BLOCK} sandboxes live"),
-                errno: 0,
-            });
-        }
-        if index == self.in_use.len() {
-            self.in_use.push(false);
-        }
-        self.in_use[index] = true;
-        Ok(Some(base + index as u32))
-    }
-
-    pub(super) fn release(&mut self, id: Option<u32>) {
-        if let (Some(base), Some(id)) = (self.base, id)
-            && let Some(used) = self.in_use.get_mut((id - base) as usize)
-        {
-            *used = false;
-        }
-    }
-}
-
 fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
     let behavior = if dumpable { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
     rustix::process::set_dumpable_behavior(behavior)
@@ -306,8 +281,7 @@ fn write_id_maps(pid: i32, host_id: Option<u32>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn make_scratch(path: Option<&[u8]>, host_id: Option<u32>) -> Result<(), Failure> {
-    let Some(path) = path else { return Ok(()) };
+fn make_scratch(path: &[u8], host_id: Option<u32>) -> Result<(), Failure> {
     let path = Path::new(OsStr::from_bytes(path));
     rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o700))
         .map_err(|errno| failure(&format!("make the scratch dir {}", path.display()), errno))?;

@@ -64,6 +64,8 @@ pub(super) type Obituary = Arc<OnceLock<String>>;
 pub(super) struct Created {
     pub(super) pidfd: OwnedFd,
     pub(super) socket: OwnedFd,
+    /// The name of its cgroup directories.
+    pub(super) name: String,
     pub(super) cgroups: Vec<(CgroupFd, OwnedFd)>,
     pub(super) report: Vec<LayerReport>,
     pub(super) obituary: Obituary,
@@ -186,11 +188,8 @@ impl Keeper {
     }
 
     /// The directories in which it makes the cgroups of a sandbox.
-    pub(super) fn cgroups_of(&self, id: u64) -> Vec<PathBuf> {
-        cgroup::owner_dirs(&self.0.plan, &self.0.tag)
-            .into_iter()
-            .map(|dir| dir.join(id.to_string()))
-            .collect()
+    pub(super) fn cgroups_of(&self, name: &str) -> Vec<PathBuf> {
+        cgroup::owner_dirs(&self.0.plan, &self.0.tag).into_iter().map(|dir| dir.join(name)).collect()
     }
 
     /// Makes a sandbox. On an error nothing of it is left, or is about to be removed.
@@ -319,7 +318,9 @@ impl Link {
 
     fn dispatch(&self, message: FromKeeper, fds: Vec<OwnedFd>) {
         match message {
-            FromKeeper::Created { id, cgroups, report } => self.created(id, &cgroups, report, fds),
+            FromKeeper::Created { id, name, cgroups, report } => {
+                self.created(id, name, &cgroups, report, fds);
+            }
             FromKeeper::CreateFailed { id, failure } => {
                 let sender = self.expected.lock().creates.remove(&id);
                 let _ = sender.map(|sender| sender.send(Err(failure)));
@@ -336,7 +337,14 @@ impl Link {
         }
     }
 
-    fn created(&self, id: u64, kinds: &[CgroupFd], report: Vec<LayerReport>, fds: Vec<OwnedFd>) {
+    fn created(
+        &self,
+        id: u64,
+        name: String,
+        kinds: &[CgroupFd],
+        report: Vec<LayerReport>,
+        fds: Vec<OwnedFd>,
+    ) {
         let (sender, obituary) = {
             let mut expected = self.expected.lock();
             (expected.creates.remove(&id), expected.obituaries.get(&id).cloned())
@@ -349,6 +357,7 @@ impl Link {
             (Some(pidfd), Some(socket)) if complete => Ok(Created {
                 pidfd,
                 socket,
+                name,
                 cgroups: kinds.iter().copied().zip(fds).collect(),
                 report,
                 obituary,

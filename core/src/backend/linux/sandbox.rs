@@ -37,6 +37,8 @@ pub(super) struct Inner {
     pub(super) cgroups: SandboxCgroups,
     pub(super) env: Environment,
     keeper: Arc<Keeper>,
+    /// The name of its cgroup directories.
+    cgroup_name: String,
     pidfd: OwnedFd,
     obituary: Obituary,
     /// The scratch dir on the host, if it is not a tmpfs inside.
@@ -63,6 +65,7 @@ impl LinuxSandbox {
             cgroups,
             env,
             keeper,
+            cgroup_name: created.name,
             pidfd: created.pidfd,
             obituary: created.obituary,
             disk_scratch,
@@ -151,7 +154,7 @@ impl Inner {
             |what: &'static str| move |errno| fault::os(Phase::Destroy, what, errno).with_sandbox(self.id);
         let deadline = Instant::now() + END;
         self.keeper
-            .cgroups_of(self.id.get())
+            .cgroups_of(&self.cgroup_name)
             .iter()
             .try_for_each(|dir| cgroup::remove_group(dir, deadline))
             .map_err(os("a cgroup cannot be removed"))?;

@@ -1,0 +1,55 @@
+//! The users of the host that sandboxes run as.
+
+use sandboxset_keeper::Failure;
+
+/// Gives every live sandbox a host user id of its own, where we may.
+pub(super) struct HostIds {
+    base: Option<u32>,
+    in_use: Vec<bool>,
+}
+
+/// The host ids begin here, plus a random multiple of [`ID_BLOCK`]: far above those of people, services and the
+/// sub-ids that container tools hand out.
+const FIRST_ID: u32 = 2_000_000_000;
+/// How many sandboxes one keeper can tell apart by user id.
+const ID_BLOCK: u32 = 8192;
+/// How many blocks there are; two keepers seldom share one.
+const ID_BLOCKS: u32 = 16384;
+
+impl HostIds {
+    pub(super) fn new() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return HostIds { base: None, in_use: Vec::new() };
+        }
+        // The supplementary groups of a privileged user are nobody's business inside.
+        let _ = rustix::thread::set_thread_groups(&[]);
+        let mut random = [0u8; 4];
+        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+        let block = u32::from_ne_bytes(random) % ID_BLOCKS;
+        HostIds { base: Some(FIRST_ID + block * ID_BLOCK), in_use: Vec::new() }
+    }
+
+    pub(super) fn take(&mut self) -> Result<Option<u32>, Failure> {
+        let Some(base) = self.base else { return Ok(None) };
+        let index = self.in_use.iter().position(|used| !used).unwrap_or(self.in_use.len());
+        if index as u32 >= ID_BLOCK {
+            return Err(Failure {
+                step: format!("find a free user id: {ID_BLOCK} sandboxes live"),
+                errno: 0,
+            });
+        }
+        if index == self.in_use.len() {
+            self.in_use.push(false);
+        }
+        self.in_use[index] = true;
+        Ok(Some(base + index as u32))
+    }
+
+    pub(super) fn release(&mut self, id: Option<u32>) {
+        if let (Some(base), Some(id)) = (self.base, id)
+            && let Some(used) = self.in_use.get_mut((id - base) as usize)
+        {
+            *used = false;
+        }
+    }
+}
