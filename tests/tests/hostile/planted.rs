@@ -1,0 +1,139 @@
+//! Things that a sandbox leaves for the host to stumble over.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use sandboxset::{ErrorCode, FileKind, SandboxRef, SandboxSpec, ScratchDirs};
+use sandboxset_tests::census::temporary_dir;
+use sandboxset_tests::machine::is_root;
+
+use crate::support::{Guarded, python};
+
+/// Plants one of each kind in the scratch dir, all of them pointing at `secret` on the host as far as they can point.
+fn plant(sandbox: &SandboxRef, secret: &Path) {
+    let secret = secret.display();
+    let output = python(
+        sandbox,
+        &format!(
+            "
+import os
+os.chdir('/scratch')
+os.symlink('{secret}', 'link')
+os.symlink('/proc/1/root{secret}', 'magic')
+os.symlink('/proc/self/root', 'self')
+os.symlink(os.path.dirname('{secret}'), 'directory')
+os.symlink('loop', 'loop')
+os.mkfifo('fifo')
+os.mkdir('real')
+with open('sparse', 'w') as file: file.truncate(1 << 40)
+import socket
+socket.socket(socket.AF_UNIX).bind('socket')
+"
+        ),
+    );
+    assert!(output.success(), "{output:?}");
+}
+
+fn deceives_nobody(sandbox: &SandboxRef, secret: &Path) {
+    let read = |name: &str| sandbox.read_file(Path::new(name), 1 << 20);
+    for name in [
+        "link",
+        "magic",
+        "self/etc/passwd",
+        "directory/secret",
+        "loop",
+        "fifo",
+        "socket",
+        "real",
+        "/proc/1/mem",
+    ] {
+        let error = read(name).expect_err(name);
+        assert_ne!(error.code(), ErrorCode::Internal, "{name}: {error:?}");
+        assert_ne!(error.code(), ErrorCode::SandboxDead, "{name}: {error:?}");
+    }
+    assert_eq!(read("sparse").unwrap_err().code(), ErrorCode::TooBig);
+
+    let kinds = sandbox.list_dir(Path::new("."), 100).unwrap();
+    let kind = |name: &str| kinds.iter().find(|entry| entry.name == name).map(|entry| entry.kind);
+    assert_eq!(kind("link"), Some(FileKind::Symlink));
+    assert_eq!(kind("fifo"), Some(FileKind::Other));
+    assert_eq!(kind("sparse"), Some(FileKind::File));
+
+    // Writing replaces what is planted instead of writing through it, and removing removes the link itself.
+    for name in ["link", "fifo", "loop"] {
+        sandbox.write_file(Path::new(name), b"written", 0o600).unwrap();
+        assert_eq!(read(name).unwrap(), b"written", "{name}");
+    }
+    assert!(sandbox.write_file(Path::new("directory/secret"), b"written", 0o600).is_err());
+    sandbox.remove(Path::new("directory")).unwrap();
+    assert_eq!(std::fs::read(secret).unwrap(), b"secret");
+}
+
+#[test]
+fn in_memory() {
+    let dir = temporary_dir("hostile-planted");
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let set = Guarded::new(SandboxSpec::default());
+    let sandbox = set.get();
+    plant(&sandbox, &secret);
+    deceives_nobody(&sandbox, &secret);
+    sandbox.put().unwrap();
+}
+
+/// On disk the host itself walks what the sandbox left, when it removes it.
+#[test]
+fn on_disk() {
+    let (dir, base) = (temporary_dir("hostile-planted"), temporary_dir("hostile-scratch"));
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "secret").unwrap();
+    let set = Guarded::with_scratch(SandboxSpec::default(), ScratchDirs::Disk(base.path().into()));
+    let sandbox = set.get();
+    let scratch = sandbox.host_scratch_dir().unwrap();
+    plant(&sandbox, &secret);
+    // The control: whoever follows the link on the host does get the secret.
+    assert_eq!(std::fs::read(scratch.join("link")).unwrap(), b"secret");
+    deceives_nobody(&sandbox, &secret);
+
+    // Deep, locked, and with a link at the end of it all.
+    let output = python(
+        &sandbox,
+        &format!(
+            "
+import os
+os.chdir('/scratch/real')
+for depth in range(3000):
+    os.mkdir('d'); os.chdir('d')
+os.symlink('{}', 'out')
+os.chdir('/scratch/real')
+os.mkdir('locked'); open('locked/file', 'w').close(); os.chmod('locked', 0)
+os.chmod('/scratch/real', 0o500)
+",
+            dir.path().display()
+        ),
+    );
+    assert!(output.success(), "{output:?}");
+    sandbox.destroy("planted enough").unwrap();
+    drop(sandbox);
+    drop(set);
+    let left: Vec<_> = std::fs::read_dir(base.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(std::fs::read(&secret).unwrap(), b"secret");
+}
+
+/// Where every sandbox has a user of its own on the host, a scratch dir is closed to the others.
+#[test]
+fn a_scratch_dir_on_disk_is_its_sandboxs_own() {
+    let base = temporary_dir("hostile-scratch");
+    let set = Guarded::with_scratch(SandboxSpec::default(), ScratchDirs::Disk(base.path().into()));
+    let (one, two) = (set.get(), set.get());
+    let metadata = |sandbox: &SandboxRef| std::fs::metadata(sandbox.host_scratch_dir().unwrap()).unwrap();
+    assert_eq!(metadata(&one).permissions().mode() & 0o777, 0o700);
+    if is_root() {
+        use std::os::unix::fs::MetadataExt;
+        assert_ne!(metadata(&one).uid(), metadata(&two).uid());
+        assert_ne!(metadata(&one).uid(), 0);
+    }
+    one.put().unwrap();
+    two.put().unwrap();
+}

@@ -1,0 +1,86 @@
+//! What the attacks share: sandboxes with a census around them.
+
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
+use sandboxset::{
+    Backend, Command, Config, GetOptions, Output, SandboxRef, SandboxSet, SandboxSpec, ScratchDirs,
+};
+use sandboxset_tests::census::{Census, Scope};
+
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// A set of real sandboxes. When it goes, so has everything of it, or the test fails.
+pub(crate) struct Guarded {
+    set: Option<SandboxSet>,
+    scope: Scope,
+    before: Census,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Guarded {
+    pub(crate) fn new(spec: SandboxSpec) -> Self {
+        Self::with_scratch(spec, ScratchDirs::Tmpfs)
+    }
+
+    pub(crate) fn with_scratch(spec: SandboxSpec, scratch_dirs: ScratchDirs) -> Self {
+        // The census counts the whole process's descriptors, and bombs need the machine to themselves.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let scope = Scope::own();
+        let before = scope.take();
+        let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+        let config = Config { scratch_dirs, ..Config::default() };
+        let set = SandboxSet::new(backend, spec, config).unwrap();
+        Guarded { set: Some(set), scope, before, _alone: alone }
+    }
+
+    pub(crate) fn get(&self) -> SandboxRef {
+        self.get_or_create_unpaused(&GetOptions::default()).unwrap()
+    }
+
+    /// Whether a limit is enforced by a cgroup here; the weaker means count per process.
+    pub(crate) fn has_cgroup(&self, controller: &str) -> bool {
+        let report = self.isolation_report();
+        report.layer(controller).is_some_and(|layer| layer.status == sandboxset::LayerStatus::Active)
+    }
+}
+
+impl Deref for Guarded {
+    type Target = SandboxSet;
+
+    fn deref(&self) -> &SandboxSet {
+        self.set.as_ref().unwrap()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let set = self.set.take();
+        if std::thread::panicking() {
+            return;
+        }
+        assert!(set.unwrap().close(HANG).unwrap().survivors.is_empty());
+        self.scope.assert_settles(&self.before);
+    }
+}
+
+/// Runs a command that takes long only if it hangs.
+pub(crate) fn run(sandbox: &SandboxRef, args: &[&str]) -> Output {
+    let mut command = Command::new(args);
+    command.timeout = HANG;
+    sandbox.exec(&command).unwrap()
+}
+
+/// Runs Python code given as text.
+pub(crate) fn python(sandbox: &SandboxRef, code: &str) -> Output {
+    run(sandbox, &["/usr/bin/python3", "-c", code])
+}
+
+/// The program with the attempts, on the host.
+pub(crate) fn probe_program() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/probe.py")
+}
