@@ -137,3 +137,16 @@ fn a_scratch_dir_on_disk_is_its_sandboxs_own() {
     one.put().unwrap();
     two.put().unwrap();
 }
+
+/// The operator removes the directory of all scratch dirs while sandboxes live: nothing is left to be removed.
+#[test]
+fn a_base_of_scratch_dirs_may_vanish() {
+    let base = temporary_dir("hostile-scratch");
+    let set = Guarded::with_scratch(SandboxSpec::default(), ScratchDirs::Disk(base.path().into()));
+    let (one, two) = (set.get(), set.get());
+    drop(base);
+    one.destroy("its scratch dir is gone").unwrap();
+    two.put().unwrap();
+    // That nothing is quarantined, the guard checks when it goes.
+    drop((one, two));
+}

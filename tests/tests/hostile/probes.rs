@@ -59,6 +59,7 @@ impl Drop for Bait {
 
 #[test]
 fn every_attempt_is_refused_inside_and_succeeds_outside() {
+    let set = Guarded::new(SandboxSpec::default());
     let bait = Bait::lay();
     let port = bait.tcp.local_addr().unwrap().port().to_string();
     let secret = bait.dir.path().join("secret").to_str().unwrap().to_owned();
@@ -106,7 +107,6 @@ fn every_attempt_is_refused_inside_and_succeeds_outside() {
         ("system_call", "175", "175", Maybe),
     ];
 
-    let set = Guarded::new(SandboxSpec::default());
     let sandbox = set.get();
     let program = std::fs::read(probe_program()).unwrap();
     sandbox.write_file("probe.py".as_ref(), &program, 0o644).unwrap();

@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use sandboxset_keeper::{Owner, remove_tree};
 
 /// Sweeps the directory that `scratch` is to be made in, once in the life of this keeper.
@@ -34,7 +35,12 @@ pub(super) fn remove_scratch(scratch: &[u8]) -> Result<(), String> {
 }
 
 fn remove_dir(base: &Path, name: Vec<u8>) -> std::io::Result<()> {
-    let base = rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let base = match rustix::fs::open(base, flags, Mode::empty()) {
+        // Somebody removed it with all that was in it.
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
     let name = CString::new(name)?;
     Ok(remove_tree(base.as_fd(), &name)?)
 }

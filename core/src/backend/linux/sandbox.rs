@@ -166,7 +166,11 @@ impl Inner {
                     let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
                     remove_tree(base.as_fd(), &name)
                 });
-        removed.map_err(os("the scratch dir cannot be removed"))
+        match removed {
+            // Somebody removed the directory that it is in.
+            Err(Errno::NOENT) => Ok(()),
+            other => other.map_err(os("the scratch dir cannot be removed")),
+        }
     }
 }
 
