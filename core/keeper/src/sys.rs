@@ -60,12 +60,103 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forke
     }
 }
 
+/// Runs `child` in a new process that shares our memory, and suspends us until that process has executed a program
+/// or ended. There is nothing to copy, so this takes a third of the time of a fork.
+///
+/// `child` must not leave anything allocated when it executes: it would stay allocated here. When it returns, its
+/// process ends.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn clone_sharing_memory<F: FnOnce()>(
+    cgroup: Option<BorrowedFd<'_>>,
+    stack: &mut ChildStack,
+    child: F,
+) -> Result<Pid, Errno> {
+    extern "C" fn run<F: FnOnce()>(child: *mut Option<F>) -> ! {
+        // SAFETY: the pointer is to the caller's local variable, and the caller is suspended.
+        if let Some(child) = unsafe { &mut *child }.take() {
+            child();
+        }
+        exit(127)
+    }
+    let mut child = Some(child);
+    // SAFETY: clone_args is plain old data, for which all zeroes is valid and means "default" throughout.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.stack = stack.0.as_mut_ptr() as u64;
+    args.stack_size = size_of_val(&*stack.0) as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    let result: i64;
+    // SAFETY: the parent takes the jump and sees an ordinary system call. The child starts after the instruction with
+    // the top of its own stack, which is aligned as a call needs it, and leaves this block only by `run`, which never
+    // returns; so no frame of ours is used by two processes. Being suspended we touch nothing while it runs.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw mut args,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") &raw mut child,
+            in("r13") run::<F> as extern "C" fn(*mut Option<F>) -> !,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    match result {
+        pid if pid > 0 => Pid::from_raw(pid as i32).ok_or(Errno::CHILD),
+        error => Err(Errno::from_raw_os_error(-error as i32)),
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!("the keeper starts commands with a few instructions that are written for x86-64 only");
+
+/// A stack for children that share our memory; one is enough, because only one of them runs before it executes.
+pub(crate) struct ChildStack(Box<[[u128; 256]]>);
+
+impl ChildStack {
+    /// 256 KiB, touched only as far as it is used.
+    pub(crate) fn new() -> Self {
+        ChildStack(vec![[0; 256]; 64].into_boxed_slice())
+    }
+}
+
+/// NUL-terminated strings, and the array that the kernel wants of them.
+pub(crate) struct CStrings {
+    strings: Vec<CString>,
+    /// Into `strings`, with a NULL at the end.
+    pointers: Vec<*const libc::c_char>,
+}
+
+impl CStrings {
+    /// Fails on a NUL inside a string.
+    pub(crate) fn new(strings: &[Vec<u8>]) -> Result<Self, Errno> {
+        let strings: Result<Vec<CString>, _> =
+            strings.iter().map(|bytes| CString::new(bytes.as_slice())).collect();
+        let strings = strings.map_err(|_| Errno::INVAL)?;
+        let pointers = strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect();
+        Ok(CStrings { strings, pointers })
+    }
+
+    pub(crate) fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+}
+
 /// Replaces this process. Returns only on failure.
-pub(crate) fn execve(program: &CStr, args: &[CString], env: &[CString]) -> Errno {
-    let args = null_terminated(args);
-    let env = null_terminated(env);
-    // SAFETY: program is NUL-terminated, and both arrays end with NULL and point to strings that outlive the call.
-    unsafe { libc::execve(program.as_ptr(), args.as_ptr(), env.as_ptr()) };
+pub(crate) fn execve(program: &CStr, args: &CStrings, env: &CStrings) -> Errno {
+    // SAFETY: program is NUL-terminated, and both arrays end with NULL and point to strings that they come with.
+    unsafe { libc::execve(program.as_ptr(), args.pointers.as_ptr(), env.pointers.as_ptr()) };
     last_errno()
 }
 
@@ -85,8 +176,8 @@ pub(crate) fn block_all_signals() {
     }
 }
 
-/// Gives every signal its default disposition and unblocks all.
-pub(crate) fn reset_signals() {
+/// Gives every signal its default disposition, which children inherit.
+pub(crate) fn reset_dispositions() {
     // What the kernel calls a sigaction, handler first; all zeroes is the default disposition without flags.
     let default = [0u64; 4];
     for signal in 1..=64 {
@@ -103,6 +194,10 @@ pub(crate) fn reset_signals() {
             );
         }
     }
+}
+
+/// Unblocks every signal.
+pub(crate) fn unblock_all_signals() {
     // SAFETY: the set is initialised before it is used.
     unsafe {
         let mut set = std::mem::zeroed();
@@ -235,10 +330,6 @@ pub(crate) fn set_interface_up(name: &CStr) -> Result<(), Errno> {
         request.ifr_ifru.ifru_flags |= libc::IFF_UP as i16;
         check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request))
     }
-}
-
-fn null_terminated(strings: &[CString]) -> Vec<*const libc::c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
 }
 
 fn check(result: c_int) -> Result<(), Errno> {

@@ -1,7 +1,6 @@
 //! Starting commands, and ending every process of one.
 
 use std::ffi::CString;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -11,13 +10,14 @@ use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime,
 
 use super::{confine, failure};
 use crate::seccomp::Filter;
-use crate::sys::{self, Ended, Forked};
+use crate::sys::{self, CStrings, ChildStack, Ended};
 
 /// The commands that run now, and the runtime.
 pub(super) struct Commands<'a> {
     filter: &'a Filter,
     running: Vec<Command>,
     runtime: Option<i32>,
+    stack: ChildStack,
 }
 
 struct Command {
@@ -47,7 +47,7 @@ const KILL_PASSES: usize = 100;
 
 impl<'a> Commands<'a> {
     pub(super) fn new(filter: &'a Filter) -> Self {
-        Commands { filter, running: Vec::new(), runtime: None }
+        Commands { filter, running: Vec::new(), runtime: None, stack: ChildStack::new() }
     }
 
     /// The reply sockets, in the order in which indices are given.
@@ -73,7 +73,7 @@ impl<'a> Commands<'a> {
         }
     }
 
-    fn spawn_command(&self, exec: &Exec, mut fds: impl Iterator<Item = OwnedFd>) -> Result<i32, Failure> {
+    fn spawn_command(&mut self, exec: &Exec, mut fds: impl Iterator<Item = OwnedFd>) -> Result<i32, Failure> {
         let missing = || Failure { step: "find the command's descriptors".into(), errno: 0 };
         let stdin = if exec.stdin { fds.next().ok_or_else(missing)? } else { open_null()? };
         let stdout = fds.next().ok_or_else(missing)?;
@@ -112,60 +112,20 @@ impl<'a> Commands<'a> {
         Ok(ready)
     }
 
-    /// Forks a process that becomes the program. Returns when it has, or with what kept it from it.
-    fn spawn(&self, program: &Program<'_>) -> Result<i32, Failure> {
-        let step = |errno| failure("start the command", errno);
-        let (error, low_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
-        // Above every number that the child gives a meaning to.
-        let error_end = sys::dup_above(&low_end, READY_FD + 1).map_err(step)?;
-        drop(low_end);
-        // We sleep until the child has executed its program or is gone, so the answer is there when we wake.
-        match sys::clone3(libc::CLONE_VFORK as u64, program.cgroup).map_err(step)? {
-            Forked::Child => {
-                let failure = self.become_program(program);
-                if let Ok(bytes) = postcard::to_extend(&failure, Vec::new()) {
-                    let _ = rustix::io::write(&error_end, &bytes);
-                }
-                sys::exit(127)
-            }
-            Forked::Parent(pid, _) => {
-                drop(error_end);
-                let mut bytes = Vec::new();
-                let _ = std::fs::File::from(error).take(4096).read_to_end(&mut bytes);
-                if bytes.is_empty() {
-                    return Ok(pid.as_raw_nonzero().get());
-                }
-                Err(postcard::from_bytes(&bytes)
-                    .unwrap_or(Failure { step: "start the command".into(), errno: 0 }))
-            }
+    /// Starts a process that becomes the program. Returns when it has, or with what kept it from it.
+    fn spawn(&mut self, program: &Program<'_>) -> Result<i32, Failure> {
+        let image = Image::new(program)?;
+        let filter = self.filter;
+        // The child writes to our memory what went wrong; if it executed its program, nothing did.
+        let mut failed = None;
+        let started = sys::clone_sharing_memory(program.cgroup, &mut self.stack, || {
+            failed = Some(become_program(program, &image, filter));
+        });
+        match (started, failed) {
+            (Ok(pid), None) => Ok(pid.as_raw_nonzero().get()),
+            (Ok(_), Some(failure)) => Err(failure),
+            (Err(errno), _) => Err(failure("start the command", errno)),
         }
-    }
-
-    /// The child's side: returns only what went wrong.
-    fn become_program(&self, program: &Program<'_>) -> Failure {
-        match self.prepare(program) {
-            Ok((args, env)) => execute(&args, &env),
-            Err(failure) => failure,
-        }
-    }
-
-    fn prepare(&self, program: &Program<'_>) -> Result<(Vec<CString>, Vec<CString>), Failure> {
-        rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
-        for (number, fd) in program.stdio.iter().enumerate() {
-            sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
-        }
-        let mut first_private = READY_FD;
-        if let Some(ready) = program.ready {
-            sys::dup_to(ready, READY_FD).map_err(|errno| failure("set up the ready pipe", errno))?;
-            first_private += 1;
-        }
-        sys::close_on_exec_from(first_private).map_err(|errno| failure("close descriptors", errno))?;
-        change_dir(program.cwd)?;
-        let args = c_strings(program.args)?;
-        let env = c_strings(program.env)?;
-        confine::tighten(program.memory_bytes, program.cpu_seconds)?;
-        self.filter.install().map_err(|error| Failure { step: error.to_string(), errno: 0 })?;
-        Ok((args, env))
     }
 
     /// A child ended; if it was a command, the host is told.
@@ -325,31 +285,75 @@ fn change_dir(cwd: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Executes the program, looked up in `PATH` if its name has no slash.
-fn execute(args: &[CString], env: &[CString]) -> Failure {
-    let Some(program) = args.first() else { return failure("execute the program", Errno::INVAL) };
-    let step = || format!("execute {}", program.to_string_lossy());
-    if program.to_bytes().contains(&b'/') {
-        return failure(&step(), sys::execve(program, args, env));
+/// The child's side: returns only what went wrong.
+fn become_program(program: &Program<'_>, image: &Image, filter: &Filter) -> Failure {
+    match prepare(program, filter) {
+        Ok(()) => image.execute(),
+        Err(failure) => failure,
     }
-    let path = env.iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
-    let mut result = Errno::NOENT;
-    for dir in path.split(|&byte| byte == b':').filter(|dir| !dir.is_empty()) {
-        let candidate = [dir, b"/", program.to_bytes()].concat();
-        let Ok(candidate) = CString::new(candidate) else { continue };
-        match sys::execve(&candidate, args, env) {
-            Errno::NOENT | Errno::NOTDIR => {}
-            // As a shell does: go on looking, but remember that something was there.
-            Errno::ACCESS => result = Errno::ACCESS,
-            errno => return failure(&step(), errno),
-        }
-    }
-    failure(&step(), result)
 }
 
-fn c_strings(strings: &[Vec<u8>]) -> Result<Vec<CString>, Failure> {
-    strings
-        .iter()
-        .map(|bytes| CString::new(bytes.as_slice()).map_err(|_| failure("read the arguments", Errno::INVAL)))
-        .collect()
+fn prepare(program: &Program<'_>, filter: &Filter) -> Result<(), Failure> {
+    rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
+    for (number, fd) in program.stdio.iter().enumerate() {
+        sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
+    }
+    let mut first_private = READY_FD;
+    if let Some(ready) = program.ready {
+        sys::dup_to(ready, READY_FD).map_err(|errno| failure("set up the ready pipe", errno))?;
+        first_private += 1;
+    }
+    sys::close_on_exec_from(first_private).map_err(|errno| failure("close descriptors", errno))?;
+    change_dir(program.cwd)?;
+    confine::tighten(program.memory_bytes, program.cpu_seconds)?;
+    sys::unblock_all_signals();
+    filter
+        .install()
+        .map_err(|error| Failure { step: format!("install the system call filter: {error}"), errno: 0 })
+}
+
+/// What is executed, complete before the process that executes it exists.
+struct Image {
+    /// Where the program may be, in the order in which they are tried.
+    candidates: Vec<CString>,
+    args: CStrings,
+    env: CStrings,
+}
+
+impl Image {
+    fn new(program: &Program<'_>) -> Result<Self, Failure> {
+        let read = |errno| failure("read the arguments", errno);
+        let args = CStrings::new(program.args).map_err(read)?;
+        let env = CStrings::new(program.env).map_err(read)?;
+        let name = args.strings().first().ok_or_else(|| read(Errno::INVAL))?;
+        let candidates = if name.to_bytes().contains(&b'/') {
+            vec![name.clone()]
+        } else {
+            let path = env.strings().iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
+            path.unwrap_or_default()
+                .split(|&byte| byte == b':')
+                .filter(|dir| !dir.is_empty())
+                .filter_map(|dir| CString::new([dir, b"/", name.to_bytes()].concat()).ok())
+                .collect()
+        };
+        Ok(Image { candidates, args, env })
+    }
+
+    /// Returns only if no candidate could be executed.
+    fn execute(&self) -> Failure {
+        let mut result = Errno::NOENT;
+        for candidate in &self.candidates {
+            match sys::execve(candidate, &self.args, &self.env) {
+                Errno::NOENT | Errno::NOTDIR if self.candidates.len() > 1 => {}
+                // As a shell does: go on looking, but remember that something was there.
+                Errno::ACCESS => result = Errno::ACCESS,
+                errno => {
+                    result = errno;
+                    break;
+                }
+            }
+        }
+        let name = self.args.strings().first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        failure(&format!("execute {name}"), result)
+    }
 }

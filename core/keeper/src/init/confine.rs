@@ -43,6 +43,8 @@ pub(super) fn drop_privileges(
     // but only by an init that still reads it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
+    // Commands inherit these; of the init itself the namespace keeps all signals away that it does not handle.
+    sys::reset_dispositions();
     set_rlimits(limits, memory_cgroup)?;
     drop_capabilities()?;
     report.push(layer("capabilities", LayerStatus::Active, "none in any set"));
@@ -120,6 +122,5 @@ pub(super) fn tighten(memory_bytes: Option<u64>, cpu_seconds: Option<u64>) -> Re
         rustix::process::setrlimit(resource, Rlimit { current: value, maximum: value })
             .map_err(|errno| failure(&format!("set {resource:?}"), errno))?;
     }
-    sys::reset_signals();
     Ok(())
 }
