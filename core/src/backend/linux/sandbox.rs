@@ -131,6 +131,9 @@ impl Inner {
         self.cgroups
             .await_empty(deadline)
             .map_err(|errno| failed(format!("waiting for its processes: {errno}")))?;
+        // Here and not in the keeper, whose one thread serves all sandboxes: a tree takes as long to remove as its
+        // maker liked. What cannot be removed the keeper finds and names.
+        let _ = self.remove_disk_scratch();
         match self.keeper.remove(self.id.get(), Instant::now() + END) {
             Ok(None) => {}
             Ok(Some(leftovers)) => {
@@ -158,6 +161,11 @@ impl Inner {
             .iter()
             .try_for_each(|dir| cgroup::remove_group(dir, deadline))
             .map_err(os("a cgroup cannot be removed"))?;
+        self.remove_disk_scratch().map_err(os("the scratch dir cannot be removed"))
+    }
+
+    /// Removes the scratch dir on the host, if it is not a tmpfs. Nothing may run in the sandbox any more.
+    fn remove_disk_scratch(&self) -> Result<(), Errno> {
         let Some(scratch) = &self.disk_scratch else { return Ok(()) };
         let (Some(base), Some(name)) = (scratch.parent(), scratch.file_name()) else { return Ok(()) };
         let removed =
@@ -169,7 +177,7 @@ impl Inner {
         match removed {
             // Somebody removed the directory that it is in.
             Err(Errno::NOENT) => Ok(()),
-            other => other.map_err(os("the scratch dir cannot be removed")),
+            other => other,
         }
     }
 }
