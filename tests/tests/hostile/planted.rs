@@ -7,7 +7,7 @@ use sandboxset::{ErrorCode, FileKind, SandboxRef, SandboxSpec, ScratchDirs};
 use sandboxset_tests::census::temporary_dir;
 use sandboxset_tests::machine::is_root;
 
-use crate::support::{Guarded, python};
+use crate::support::{Guarded, python, run};
 
 /// Plants one of each kind in the scratch dir, all of them pointing at `secret` on the host as far as they can point.
 fn plant(sandbox: &SandboxRef, secret: &Path) {
@@ -102,7 +102,7 @@ fn on_disk() {
             "
 import os
 os.chdir('/scratch/real')
-for depth in range(500):
+for depth in range(4000):
     os.mkdir('d'); os.chdir('d')
 os.symlink('{}', 'out')
 os.chdir('/scratch/real')
@@ -115,6 +115,12 @@ os.chmod('/scratch/real', 0o500)
     assert!(output.success(), "{output:?}");
     sandbox.destroy("planted enough").unwrap();
     drop(sandbox);
+    // While that is removed, others are made and removed as ever.
+    for _ in 0..20 {
+        let other = set.get();
+        assert!(run(&other, &["true"]).success());
+        other.destroy("it served").unwrap();
+    }
     drop(set);
     let left: Vec<_> = std::fs::read_dir(base.path()).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{left:?}");
