@@ -11,7 +11,8 @@ pub struct Config {
     pub max_size: usize,
     /// Idle sandboxes that are kept ready; default 0, so that an unused set costs nothing.
     pub min_idle: usize,
-    /// Callers that may wait at once; default 1024. One more is `OVERLOADED`.
+    /// Callers that may wait at once, for a holder or for a create; default 1024. One more is `OVERLOADED`, so with
+    /// 0 only sandboxes that are idle already are handed out.
     pub max_waiters: usize,
     /// How long a get waits unless told otherwise; default 30 s.
     pub get_timeout: Duration,
