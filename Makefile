@@ -1,7 +1,7 @@
 # make demo             real programs in real sandboxes, with a table of what became of them
 # make test             every test there is, in every language
 # make bench            us, the raw kernel floor and the peers, measured in one run
-# make install PREFIX=  header, shared and static library, pkg-config file
+# make install PREFIX=  the program sandboxset, header, shared and static library, pkg-config file
 # make clean            removes what these made
 
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))

@@ -1,6 +1,7 @@
-# Installs the C library: `make install PREFIX=/usr/local`. DESTDIR is respected.
+# Installs the C library and the program sandboxset: `make install PREFIX=/usr/local`. DESTDIR is respected.
 
 PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR ?=
@@ -17,10 +18,12 @@ INSTALL_FROM = $(or $(CARGO_TARGET_DIR),$(INSTALL_ROOT)/target)/$(if $(filter de
 .PHONY: install
 install:
 	cd $(INSTALL_ROOT) && $(CARGO) build --profile $(INSTALL_PROFILE) -p sandboxset-ffi --lib
+	cd $(INSTALL_ROOT) && $(CARGO) build --profile $(INSTALL_PROFILE) -p sandboxset-cli
 	version=$$(cd $(INSTALL_ROOT) && $(CARGO) pkgid -p sandboxset-ffi | sed 's/.*[#@]//') && \
 	real=libsandboxset.so.$$version && \
-	$(INSTALL) -d $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig && \
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig && \
 	$(INSTALL) -m 644 $(INSTALL_ROOT)/include/sandboxset.h $(DESTDIR)$(INCLUDEDIR)/sandboxset.h && \
+	$(INSTALL) -m 755 $(INSTALL_FROM)/sandboxset $(DESTDIR)$(BINDIR)/sandboxset && \
 	$(INSTALL) -m 755 $(INSTALL_FROM)/libsandboxset.so $(DESTDIR)$(LIBDIR)/$$real && \
 	ln -sf $$real $(DESTDIR)$(LIBDIR)/libsandboxset.so.$(SOVERSION) && \
 	ln -sf libsandboxset.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/libsandboxset.so && \

@@ -6,11 +6,13 @@
 //! because code in the sandbox may have taken it over.
 
 mod frame;
+mod host_users;
 mod owner;
 mod remove_tree;
 mod wire;
 
 pub use frame::{FrameError, MAX_INLINE, receive, receive_untrusted, sealed_memfd, send};
+pub use host_users::{FIRST_HOST_ID, HOST_IDS, may_map_other_users};
 pub use owner::Owner;
 pub use remove_tree::remove_tree;
 pub use wire::*;

@@ -1,6 +1,6 @@
 //! The users of the host that sandboxes run as.
 
-use sandboxset_keeper::Failure;
+use sandboxset_keeper::{FIRST_HOST_ID, Failure, HOST_IDS, may_map_other_users};
 
 /// Gives every live sandbox a host user id of its own, where we may.
 pub(super) struct HostIds {
@@ -8,13 +8,10 @@ pub(super) struct HostIds {
     in_use: Vec<bool>,
 }
 
-/// The host ids begin here, plus a random multiple of [`ID_BLOCK`]: far above those of people, services and the
-/// sub-ids that container tools hand out.
-const FIRST_ID: u32 = 2_000_000_000;
 /// How many sandboxes one keeper can tell apart by user id.
 const ID_BLOCK: u32 = 8192;
-/// How many blocks there are; two keepers seldom share one.
-const ID_BLOCKS: u32 = 16384;
+/// How many blocks there are; two keepers seldom share one, because each picks its own by chance.
+const ID_BLOCKS: u32 = HOST_IDS / ID_BLOCK;
 
 impl HostIds {
     pub(super) fn new() -> Self {
@@ -23,10 +20,13 @@ impl HostIds {
         }
         // The supplementary groups of a privileged user are nobody's business inside.
         let _ = rustix::thread::set_thread_groups(&[]);
+        if !may_map_other_users() {
+            return HostIds { base: None, in_use: Vec::new() };
+        }
         let mut random = [0u8; 4];
         let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         let block = u32::from_ne_bytes(random) % ID_BLOCKS;
-        HostIds { base: Some(FIRST_ID + block * ID_BLOCK), in_use: Vec::new() }
+        HostIds { base: Some(FIRST_HOST_ID + block * ID_BLOCK), in_use: Vec::new() }
     }
 
     pub(super) fn take(&mut self) -> Result<Option<u32>, Failure> {

@@ -3,6 +3,7 @@
 use rustix::io::Errno;
 use sandboxset_keeper::Failure;
 
+use super::doctor;
 use crate::{Error, ErrorCode, Phase, SandboxId};
 
 /// A request to the kernel that it refused.
@@ -58,13 +59,19 @@ pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
 
 /// A sandbox that could not be made.
 pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
-    let code = match Errno::from_raw_os_error(failure.errno) {
+    let mut code = match Errno::from_raw_os_error(failure.errno) {
         Errno::TIMEDOUT => ErrorCode::Timeout,
         _ => ErrorCode::CreateFailed,
     };
-    let error =
-        Error::new(code, Phase::Create, format!("the sandbox could not be made: {}", describe(failure)));
-    error.with_sandbox(id)
+    let mut message = format!("the sandbox could not be made: {}", describe(failure));
+    if let Some(feature) = doctor::missing_feature(failure) {
+        // What the host lacks it will lack the next time too.
+        if feature.permanent {
+            code = ErrorCode::Unsupported;
+        }
+        message += &format!("; {}; `sandboxset doctor` says how to fix it", feature.detail);
+    }
+    Error::new(code, Phase::Create, message).with_sandbox(id)
 }
 
 /// The step and the kernel's own text.

@@ -128,7 +128,7 @@ impl Keeper {
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND))
             .map_err(internal("the keeper's socket takes no time limit"))?;
         let pidfd = program::run(program.map(PathBuf::as_path), &theirs)
-            .map_err(|error| unavailable("the keeper could not be started").with_source(error))?;
+            .map_err(|error| unavailable(not_started(&error)).with_source(error))?;
         drop(theirs);
         let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
             .map_err(internal("no pidfd of this process"))?;
@@ -398,6 +398,14 @@ fn new_tag() -> Result<String> {
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(|errno| unavailable("no random bytes").with_source(std::io::Error::from(errno)))?;
     Ok(format!("{owner}-{:08x}", u32::from_ne_bytes(random)))
+}
+
+/// Points to where the reason of the host is explained.
+fn not_started(error: &program::ProgramError) -> &'static str {
+    match error {
+        program::ProgramError::Open { .. } => "the keeper could not be started",
+        _ => "the keeper could not be started; `sandboxset doctor` says how to fix it",
+    }
 }
 
 fn unavailable(message: impl Into<String>) -> Error {

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod connect;
+mod doctor;
 mod env;
 mod exec;
 mod fault;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use sandboxset_keeper::{Bytes, Create, LayerReport, Limits, Root, Runtime};
 
+pub use self::doctor::{Check, CheckStatus, Diagnosis, doctor};
 use self::env::Environment;
 use self::keeper::Keeper;
 use self::sandbox::LinuxSandbox;

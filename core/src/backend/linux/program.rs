@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::sys;
+use super::wait::readable;
 
 /// The static program that the build made.
 static EMBEDDED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sandboxset-keeper"));
@@ -20,7 +23,7 @@ pub(super) enum ProgramError {
     #[error("cannot open the keeper {path}: {errno}")]
     Open { path: String, errno: Errno },
     /// Neither memory nor any directory is executable.
-    #[error("cannot run the keeper: from memory: {memory}; from a private directory: {directory}")]
+    #[error("cannot run the keeper: from memory (memfd): {memory}; from a private directory: {directory}")]
     Refused { memory: Errno, directory: String },
     /// The kernel refused the process.
     #[error("cannot start the keeper: {0}")]
@@ -43,6 +46,35 @@ pub(super) fn run(program: Option<&Path>, socket: &OwnedFd) -> Result<OwnedFd, P
                 .map_err(|directory| ProgramError::Refused { memory: errno, directory })
         }
         other => Ok(other?),
+    }
+}
+
+/// Starts the embedded keeper from memory, with a host that is gone already, so that it ends at once.
+pub(super) fn try_memory() -> Result<(), Errno> {
+    start_and_end(|spawn| executable_memfd().and_then(|memfd| spawn(&memfd)))?
+}
+
+/// The same from a private directory, which is what happens where memory is not executable.
+pub(super) fn try_directory() -> Result<(), String> {
+    start_and_end(|spawn| from_private_directory(spawn)).map_err(|errno| errno.to_string())?
+}
+
+/// Lets `start` start the keeper, and waits for its end.
+fn start_and_end<E>(
+    start: impl FnOnce(&dyn Fn(&OwnedFd) -> Result<OwnedFd, Errno>) -> Result<OwnedFd, E>,
+) -> Result<Result<(), E>, Errno> {
+    /// It has nothing to do, so this is only reached if the machine hangs.
+    const END: Duration = Duration::from_secs(10);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    drop(ours);
+    let spawn = |file: &OwnedFd| sys::spawn_detached(file.as_fd(), theirs.as_fd(), null.as_fd());
+    match start(&spawn) {
+        Ok(pidfd) => {
+            readable(&pidfd, Some(Instant::now() + END))?;
+            Ok(Ok(()))
+        }
+        Err(error) => Ok(Err(error)),
     }
 }
 

@@ -9,4 +9,4 @@ mod plan;
 pub(super) use control::SandboxCgroups;
 pub(super) use lane::Lane;
 pub(super) use leftovers::{owner_dirs, remove_group, remove_owner};
-pub(super) use plan::detect;
+pub(super) use plan::{World, detect, survey};

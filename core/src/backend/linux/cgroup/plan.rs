@@ -25,6 +25,39 @@ struct Hierarchy {
     v2: bool,
 }
 
+/// Which hierarchies are mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum World {
+    /// None.
+    None,
+    /// Only v1.
+    V1,
+    /// Controllers on v1, and a v2 tree beside them.
+    Hybrid,
+    /// Only v2.
+    V2,
+}
+
+/// Says what is mounted, beside what [`detect`] says.
+pub(in super::super) fn survey() -> (World, CgroupPlan) {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    (world(&parse_mountinfo(&mountinfo)), detect())
+}
+
+/// A named v1 hierarchy without controllers, as systemd has one, counts for nothing.
+fn world(hierarchies: &[Hierarchy]) -> World {
+    let v2 = hierarchies.iter().any(|hierarchy| hierarchy.v2);
+    let has_ours = |hierarchy: &Hierarchy| {
+        CONTROLLERS.iter().any(|ours| hierarchy.controllers.iter().any(|name| name == ours.name()))
+    };
+    match (v2, hierarchies.iter().any(has_ours)) {
+        (false, false) => World::None,
+        (false, true) => World::V1,
+        (true, true) => World::Hybrid,
+        (true, false) => World::V2,
+    }
+}
+
 /// Looks at this process's cgroups and their files; changes nothing.
 pub(in super::super) fn detect() -> CgroupPlan {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -268,6 +301,19 @@ mod tests {
                 (Controller::Cpu, tree.bytes("cpu")),
             ]
         );
+    }
+
+    #[test]
+    fn every_world_is_told_from_the_others() {
+        let of = |lines: &[&str]| world(&parse_mountinfo(&lines.join("\n")));
+        let v1 = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
+        let v2 = "30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+        let named = "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd";
+        assert_eq!(of(&[]), World::None);
+        assert_eq!(of(&[named]), World::None);
+        assert_eq!(of(&[v1, named]), World::V1);
+        assert_eq!(of(&[v1, v2]), World::Hybrid);
+        assert_eq!(of(&[v2, named]), World::V2);
     }
 
     #[test]
