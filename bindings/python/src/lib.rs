@@ -7,6 +7,7 @@ mod backend;
 mod cancel;
 mod command;
 mod connection;
+mod doctor;
 mod errors;
 mod events;
 mod helper;
@@ -29,6 +30,8 @@ mod _native {
     use crate::cancel::CancelToken;
     #[pymodule_export]
     use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::doctor::{Check, Diagnosis, doctor};
     #[pymodule_export]
     use crate::errors::error_table;
     #[pymodule_export]

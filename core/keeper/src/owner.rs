@@ -6,7 +6,8 @@ use std::fs;
 /// Identifies a process for ever: the boot, the process id and the start time. A process id alone is reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The boot id without dashes.
+    /// The boot id without dashes; in a pid namespace other than the first, its last digits are mixed with the
+    /// number of the namespace, because there the same pids mean other processes.
     boot_id: String,
     pid: u32,
     /// In clock ticks since boot, as `/proc/PID/stat` has it.
@@ -15,6 +16,10 @@ pub struct Owner {
 
 /// What every name that we give to a resource begins with.
 const PREFIX: &str = "sandboxset";
+/// The digits of the boot id that are the same in every pid namespace.
+const BOOT_DIGITS: usize = 24;
+/// The number that the kernel gives to the first pid namespace.
+const FIRST_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
 
 impl Owner {
     /// The calling process.
@@ -49,7 +54,8 @@ impl Owner {
     pub fn is_dead(&self) -> bool {
         let Ok(boot_id) = boot_id() else { return false };
         if self.boot_id != boot_id {
-            return true;
+            // Of the same boot but another pid namespace it cannot be seen from here.
+            return self.boot_id[..BOOT_DIGITS] != boot_id[..BOOT_DIGITS];
         }
         // Without a /proc that shows ourselves, that it does not show the owner means nothing.
         if start_time(std::process::id()).is_none() {
@@ -65,8 +71,22 @@ impl fmt::Display for Owner {
     }
 }
 
+/// This boot and this pid namespace.
 fn boot_id() -> std::io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().replace('-', ""))
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().replace('-', "");
+    let link = fs::read_link("/proc/self/ns/pid")?;
+    let number: String = link.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    Ok(mix(&boot_id, number.parse().unwrap_or(FIRST_PID_NAMESPACE)))
+}
+
+fn mix(boot_id: &str, pid_namespace: u32) -> String {
+    match (boot_id.get(..BOOT_DIGITS), boot_id.get(BOOT_DIGITS..)) {
+        (Some(first), Some(last)) => {
+            let last = u32::from_str_radix(last, 16).unwrap_or(0);
+            format!("{first}{:08x}", last ^ pid_namespace ^ FIRST_PID_NAMESPACE)
+        }
+        _ => boot_id.to_owned(),
+    }
 }
 
 /// Field 22 of `/proc/PID/stat`; `None` if there is no such process, or if it is a zombie.
@@ -98,6 +118,17 @@ mod tests {
         assert!(Owner { boot_id: "0".repeat(32), ..owner.clone() }.is_dead());
         assert!(Owner { start_time: owner.start_time + 1, ..owner.clone() }.is_dead());
         assert!(Owner { pid: u32::MAX, ..owner }.is_dead());
+    }
+
+    #[test]
+    fn an_owner_in_another_pid_namespace_may_live() {
+        let owner = Owner::current().unwrap();
+        let elsewhere = mix(&owner.boot_id, 4_026_532_000);
+        assert_ne!(elsewhere, owner.boot_id);
+        assert_eq!(mix(&owner.boot_id, FIRST_PID_NAMESPACE), owner.boot_id);
+        let there = Owner { boot_id: elsewhere, start_time: owner.start_time + 1, ..owner };
+        assert!(!there.is_dead());
+        assert_eq!(Owner::parse(&there.to_string()), Some(there));
     }
 
     #[test]

@@ -9,8 +9,10 @@
 
 from ._native import (
     CancelToken,
+    Check,
     CloseReport,
     Connection,
+    Diagnosis,
     DirEntry,
     Event,
     EventStream,
@@ -25,6 +27,7 @@ from ._native import (
     SandboxRef,
     Stats,
     Usage,
+    doctor,
 )
 from ._set import CommandPolicy, SandboxSet
 from .config import Bind, Limits, Runtime
@@ -56,12 +59,14 @@ __all__ = [
     "Bind",
     "CancelToken",
     "CancelledError",
+    "Check",
     "CircuitOpenError",
     "CloseReport",
     "ClosedError",
     "CommandPolicy",
     "Connection",
     "CreateFailedError",
+    "Diagnosis",
     "DirEntry",
     "Event",
     "EventStream",
@@ -94,4 +99,5 @@ __all__ = [
     "TooBigError",
     "UnsupportedError",
     "Usage",
+    "doctor",
 ]

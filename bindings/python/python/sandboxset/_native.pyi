@@ -10,8 +10,10 @@ from .config import Bind, Limits, Name, Runtime
 
 __all__ = [
     "CancelToken",
+    "Check",
     "CloseReport",
     "Connection",
+    "Diagnosis",
     "DirEntry",
     "Event",
     "EventStream",
@@ -28,6 +30,7 @@ __all__ = [
     "Stats",
     "Usage",
     "close_all",
+    "doctor",
     "error_table",
     "in_forked_child",
 ]
@@ -41,6 +44,9 @@ def error_table() -> list[tuple[int, str, bool]]:
 
 def close_all(sets: Sequence[SandboxSet], timeout: float) -> None:
     """Closes sets side by side, for the exit of the interpreter. Never takes longer than `timeout`."""
+
+def doctor() -> Diagnosis:
+    """Examines this host: makes one sandbox and destroys it, and changes nothing."""
 
 def in_forked_child() -> bool:
     """Whether this process was forked from one that had made a set."""
@@ -631,6 +637,44 @@ class DirEntry:
     @property
     def kind(self) -> Literal["file", "directory", "symlink", "other"]:
         """What kind of file it is."""
+
+@final
+class Diagnosis:
+    """What `doctor` found out; `str` makes a table of it."""
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """One per feature, in a fixed order."""
+
+    @property
+    def can_make_sandboxes(self) -> bool:
+        """Whether a sandbox was made, used and destroyed."""
+
+    def check(self, name: str) -> Check | None:
+        """The check of this name, if there is one."""
+
+    def to_json(self) -> str:
+        """The report as one JSON object."""
+
+@final
+class Check:
+    """One feature of the host."""
+
+    @property
+    def name(self) -> str:
+        """Its short name, for example `namespace.user`."""
+
+    @property
+    def status(self) -> Literal["works", "degraded", "missing"]:
+        """Whether it can be used."""
+
+    @property
+    def detail(self) -> str:
+        """By what means, or why not."""
+
+    @property
+    def fix(self) -> str:
+        """What to do about it; empty if there is nothing to do."""
 
 @final
 class IsolationReport:

@@ -45,7 +45,7 @@ fn mount_calls() -> Check {
     let open_tree = rustix::mount::open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLOEXEC).map(drop);
     match open_tree.and_then(|()| sys::mount_setattr()) {
         Ok(()) => Check::works(NAME, "open_tree, fsopen, mount_setattr"),
-        Err(errno) => refused(NAME, errno, "Linux 5.12"),
+        Err(errno) => refused(NAME, errno),
     }
 }
 
@@ -58,7 +58,7 @@ fn clone3() -> Check {
             "the kernel does not know CLONE_INTO_CGROUP, which came with 5.7",
             NEWER_KERNEL,
         ),
-        Err(errno) => refused(NAME, errno, "Linux 5.7"),
+        Err(errno) => refused(NAME, errno),
     }
 }
 
@@ -67,7 +67,7 @@ fn pidfd() -> Check {
     let open = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).map(drop);
     match open.and_then(|()| sys::wait_by_pidfd()) {
         Ok(()) => Check::works(NAME, "opened and waited for"),
-        Err(errno) => refused(NAME, errno, "Linux 5.4"),
+        Err(errno) => refused(NAME, errno),
     }
 }
 
@@ -143,10 +143,7 @@ fn program_from_memory() -> Check {
     }
 }
 
-fn refused(name: &'static str, errno: Errno, since: &str) -> Check {
-    if errno == Errno::NOSYS && !host::is_filtered() {
-        return Check::missing(name, "the kernel does not have it", format!("run {since} or newer"));
-    }
+fn refused(name: &'static str, errno: Errno) -> Check {
     let namespaces::Cause { detail, fix } = namespaces::forbidden(errno);
     Check::missing(name, detail, fix)
 }

@@ -24,18 +24,25 @@ pub(in super::super) fn missing_feature(failure: &Failure) -> Option<MissingFeat
     let errno = Errno::from_raw_os_error(failure.errno);
     let cloning = failure.step == "clone the init";
     let (name, cause) = match errno {
-        Errno::NOSPC if cloning => ("user namespaces", cause(errno)),
+        Errno::NOSPC if cloning => ("namespaces", cause(errno)),
         Errno::NOSYS if cloning => ("clone3", forbidden(errno)),
         Errno::PERM | Errno::ACCESS if cloning => ("user namespaces", cause(errno)),
-        Errno::PERM | Errno::ACCESS if apparmor_restricts() => ("user namespaces", cause(errno)),
+        // There the namespaces are granted, and the rights in them are not.
+        Errno::PERM | Errno::ACCESS if apparmor_restricts() && !may_mount_in_namespaces() => {
+            ("user namespaces", cause(errno))
+        }
         Errno::PERM | Errno::ACCESS if failure.step == "mount /proc" => {
             ("a /proc of its own", covered_proc(errno))
         }
         Errno::NOSYS => ("system calls", forbidden(errno)),
         _ => return None,
     };
-    let permanent = errno != Errno::NOSPC || host::sysctl("user/max_user_namespaces").as_deref() == Some("0");
+    let permanent = errno != Errno::NOSPC || zero_limit().is_some();
     Some(MissingFeature { detail: format!("this host lacks {name}: {}", cause.detail), permanent })
+}
+
+fn may_mount_in_namespaces() -> bool {
+    sys::in_new_namespaces(libc::CLONE_NEWUSER | libc::CLONE_NEWNS, Trial::ChangeMounts).is_ok()
 }
 
 struct Kind {
@@ -119,17 +126,17 @@ fn cause_of(kind: &Kind, errno: Errno) -> Cause {
             fix: format!("run a kernel with {}=y", kind.config),
         };
     }
-    let limit = kind.limit;
-    if errno == Errno::NOSPC && host::sysctl(&format!("user/{limit}")).as_deref() != Some("0") {
-        return cause(errno);
-    }
-    if errno == Errno::NOSPC {
-        return Cause {
-            detail: format!("user.{limit} is 0"),
-            fix: set_sysctl(&format!("user.{limit}"), "15000"),
-        };
-    }
     cause(errno)
+}
+
+/// The sysctl that switches a kind of namespace off, if one does.
+fn zero_limit() -> Option<String> {
+    let limits = KINDS.iter().map(|kind| kind.limit);
+    let limit = ["max_user_namespaces"]
+        .into_iter()
+        .chain(limits)
+        .find(|limit| host::sysctl(&format!("user/{limit}")).as_deref() == Some("0"))?;
+    Some(format!("user.{limit}"))
 }
 
 /// Why the kernel refused a user namespace, or the rights that should come with it, with this error.
@@ -143,10 +150,12 @@ fn cause(errno: Errno) -> Cause {
             fix: "run a kernel with CONFIG_USER_NS=y".into(),
         };
     }
-    if host::sysctl("user/max_user_namespaces").as_deref() == Some("0") {
+    if errno == Errno::NOSPC
+        && let Some(limit) = zero_limit()
+    {
         return Cause {
-            detail: "user namespaces are switched off: user.max_user_namespaces is 0".into(),
-            fix: set_sysctl("user.max_user_namespaces", "15000"),
+            detail: format!("these namespaces are switched off: {limit} is 0"),
+            fix: set_sysctl(&limit, "15000"),
         };
     }
     if !root && host::sysctl("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
@@ -187,10 +196,11 @@ fn cause(errno: Errno) -> Cause {
 /// Why a system call that the kernel has is refused.
 pub(super) fn forbidden(errno: Errno) -> Cause {
     if !host::is_filtered() {
-        return Cause {
-            detail: format!("refused: {errno}"),
-            fix: "start the process under no security module that forbids it".into(),
+        let fix = match errno {
+            Errno::NOSYS => "run Linux 5.14 or newer",
+            _ => "start the process under no security module that forbids it",
         };
+        return Cause { detail: format!("the kernel refuses it: {errno}"), fix: fix.into() };
     }
     Cause {
         detail: format!("{errno}: a system call filter (seccomp) of this process forbids it"),
