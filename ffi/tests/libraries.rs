@@ -83,6 +83,8 @@ fn the_documented_command_lines_build_and_run_against_an_installation() {
     let link = fs::read_link(dir.join("out/lib/libsandboxset.so.0")).unwrap();
     assert_eq!(link, Path::new(&format!("libsandboxset.so.{version}")));
     assert!(dir.join("out/lib/libsandboxset.a").is_file());
+    let said = succeed(Command::new(dir.join("out/bin/sandboxset")).arg("--version"));
+    assert_eq!(said, format!("sandboxset {version}\n"));
 
     let readme = fs::read_to_string(repository().join("README.md")).unwrap();
     let example = fs::read_to_string(dir.join("ffi/examples/run_code.c")).unwrap();
