@@ -25,6 +25,7 @@ const UNSAFE_PLACES: &[&str] = &[
     "tests/bench/",
     // Programs that break the rules on purpose, from inside and outside.
     "tests/c/",
+    "tests/probes/",
 ];
 
 fn root() -> PathBuf {

@@ -1,7 +1,6 @@
 //! What the attacks share: sandboxes with a census around them.
 
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -84,9 +83,4 @@ pub(crate) fn run(sandbox: &SandboxRef, args: &[&str]) -> Output {
 /// Runs Python code given as text.
 pub(crate) fn python(sandbox: &SandboxRef, code: &str) -> Output {
     run(sandbox, &["/usr/bin/python3", "-c", code])
-}
-
-/// The program with the attempts, on the host.
-pub(crate) fn probe_program() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/probe.py")
 }

@@ -8,6 +8,7 @@ mod confine;
 mod files;
 mod root;
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
@@ -32,6 +33,9 @@ pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 pub(crate) const EXIT_RUNTIME_ENDED: i32 = 70;
 /// The exit code of an init that could not be set up; the failure was sent.
 const EXIT_SETUP_FAILED: i32 = 71;
+
+/// How late timers may be, in nanoseconds: what the kernel starts the first process with.
+const TIMER_SLACK_NS: u64 = 50_000;
 
 /// What an init tells its keeper once.
 pub(crate) type SetupResult = Result<Vec<LayerReport>, Failure>;
@@ -116,6 +120,9 @@ impl<'a> Init<'a> {
         let mut report = namespaces_report();
         root::build(create, &mut report)?;
         confine::drop_privileges(&create.limits, memory_cgroup, &mut report)?;
+        // Inherited from the host, as commands would inherit it from here.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS))
+            .map_err(|errno| failure("set the timer slack", errno))?;
         let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;
         rustix::io::ioctl_fionbio(&host, true)
             .map_err(|errno| failure("prepare the host's socket", errno))?;

@@ -1,0 +1,170 @@
+//! The checklist of threats, and what covers each row: the part of SECURITY.md that is not written by hand.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::table::{Control, PROBES};
+
+/// One row of the checklist.
+struct Row {
+    number: u32,
+    vector: &'static str,
+    /// Tests besides the probes, as `file::function`.
+    tests: &'static [&'static str],
+    /// What is not covered, and why.
+    missing: &'static str,
+}
+
+const fn row(
+    number: u32,
+    vector: &'static str,
+    tests: &'static [&'static str],
+    missing: &'static str,
+) -> Row {
+    Row { number, vector, tests, missing }
+}
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row(1, "Descriptors left open", &[], "The descriptors of an idle init are not looked at from outside"),
+    row(2, "Working directory outside the root", &[], ""),
+    row(3, "Overwriting our program by `/proc/self/exe`", &[], "A script whose interpreter is `/proc/self/exe`"),
+    row(4, "Seeing who joins before it drops its rights", &[], ""),
+    row(5, "Variables of the host", &["core/tests/linux/exec.rs::the_environment_is_what_was_given_and_nothing_of_the_host"], ""),
+    row(6, "Signal mask and dispositions", &["core/tests/linux/process.rs::signals_reach_the_command"], "A host that ignores SIGCHLD"),
+    row(7, "Inherited limits, umask and `prctl` state", &[], "Nice, I/O priority and affinity are inherited from the host process on purpose"),
+    row(8, "Inheritable and ambient capabilities", &[], ""),
+    row(9, "Setuid programs", &[], ""),
+    row(10, "Typing into a terminal", &["core/keeper/src/seccomp/mod.rs::typing_into_a_terminal_is_denied_whatever_the_high_half_says"], ""),
+    row(11, "Core dumps", &[], ""),
+    row(12, "Memory of a common parent", &[], "There is no forking from a parent yet"),
+    row(13, "chroot tricks, mounts that reach the host", &[], "The mounts of the host are compared around the probes, not around 1,000 lives"),
+    row(14, "Links at mount targets in the root", &[], "A root whose targets are links is not tried"),
+    row(15, "Planted links that the host follows", &["core/tests/linux/files.rs::planted_links_fifos_devices_and_endless_files_deceive_nobody", "tests/tests/hostile/planted.rs::in_memory", "tests/tests/hostile/planted.rs::on_disk"], "Exchanging a directory for a link during 100,000 reads"),
+    row(16, "Special files that the host opens", &["core/tests/linux/files.rs::planted_links_fifos_devices_and_endless_files_deceive_nobody", "tests/tests/hostile/planted.rs::in_memory"], ""),
+    row(17, "Deep and large trees at removal", &["tests/tests/hostile/planted.rs::on_disk"], "30,000 levels and 1,000,000 entries"),
+    row(18, "overlayfs", &[], "No overlay is used"),
+    row(19, "Writes to shared page cache", &[], "Only by the system calls that such holes need (31 to 41); the base is not verified again"),
+    row(20, "Device nodes", &["core/keeper/src/seccomp/mod.rs::fifos_can_be_made_and_devices_cannot"], ""),
+    row(21, "Writing to `/proc`", &[], ""),
+    row(22, "What `/proc` tells", &[], ""),
+    row(23, "`/sys` and the debugging file systems", &[], ""),
+    row(24, "cgroup trees", &[], ""),
+    row(25, "Changing our mounts", &[], ""),
+    row(26, "Links in the runtime directory", &[], "There is no runtime directory; scratch dirs on disk are the operator's"),
+    row(27, "Filling disk and tmpfs", &["tests/tests/hostile/resources.rs::scratch_is_limited_in_bytes_and_files"], "Scratch dirs on disk have no limit"),
+    row(28, "Channels over shared files", &[], ""),
+    row(29, "SysV and POSIX IPC", &[], ""),
+    row(30, "Archives", &[], "Nothing unpacks archives"),
+    row(31, "Nested user namespaces", &["core/keeper/src/seccomp/mod.rs::no_namespaces_by_clone_and_none_by_the_others"], ""),
+    row(32, "New system calls", &["core/keeper/src/seccomp/mod.rs::every_number_gets_the_verdict_of_the_policy"], ""),
+    row(33, "ptrace and its relatives", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
+    row(34, "Keyrings", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
+    row(35, "bpf and perf", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
+    row(36, "io_uring", &[], ""),
+    row(37, "userfaultfd", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
+    row(38, "Socket families", &["core/keeper/src/seccomp/mod.rs::only_unix_sockets_of_all_families"], ""),
+    row(39, "32-bit and x32 calls", &["core/keeper/src/seccomp/mod.rs::another_architecture_is_killed"], ""),
+    row(40, "Details of the filter", &["core/keeper/src/seccomp/mod.rs::every_number_gets_the_verdict_of_the_policy"], ""),
+    row(41, "Calls that change the machine", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
+    row(42, "Capabilities in the user namespace", &[], ""),
+    row(43, "One host user for all", &["tests/tests/hostile/planted.rs::a_scratch_dir_on_disk_is_its_sandboxs_own"], "Without root all sandboxes are the one user who made them"),
+    row(44, "Landlock", &[], "Not there yet"),
+    row(45, "Clock and names", &[], ""),
+    row(46, "Speculation, SMT, KSM", &[], "Up to the operator of the machine"),
+    row(47, "Fork bombs", &["tests/tests/hostile/resources.rs::a_fork_bomb_is_contained"], ""),
+    row(48, "Memory bombs", &["tests/tests/hostile/resources.rs::a_memory_bomb_is_contained"], "Full socket buffers"),
+    row(49, "CPU hogs", &[], "A share of the processor can be set; no test measures a neighbour"),
+    row(50, "Descriptors and other objects", &[], "ptys, inotify, epoll, aio, mqueue and pipes per user"),
+    row(51, "Floods of output", &["core/tests/linux/exec.rs::an_output_flood_costs_no_more_memory_than_allowed_and_keeps_both_ends", "tests/tests/hostile/resources.rs::an_output_flood_is_bounded"], ""),
+    row(52, "Streams that never end", &["core/tests/linux/exec.rs::what_a_command_leaves_behind_is_killed_when_it_ends", "core/tests/linux/process.rs::a_command_that_reads_nothing_blocks_no_writer_for_ever"], ""),
+    row(53, "Escaping a timeout", &["core/tests/linux/exec.rs::a_timeout_ends_every_process_also_those_that_ignore_term_or_made_a_session", "tests/tests/hostile/resources.rs::a_daemon_dies_with_its_command"], "Without a v2 cgroup tree a daemon can outlive its command"),
+    row(54, "Zombies, and killing the init", &[], ""),
+    row(55, "Signals and processes outside", &[], ""),
+    row(56, "Floods of the kernel log", &[], "Not measured"),
+    row(57, "Network", &[], ""),
+    row(58, "Sockets of daemons", &[], "A bind of a directory may hold sockets: it is the caller's choice"),
+    row(59, "Left-overs of the former holder", &["core/tests/linux/exec.rs::what_a_command_leaves_behind_is_killed_when_it_ends"], "Files in a reused sandbox stay; ask for a fresh one to be without"),
+    row(60, "Stale refs", &["core/tests/refs.rs::a_stale_ref_never_touches_the_next_holder", "core/tests/refs.rs::of_eight_racing_puts_exactly_one_counts"], ""),
+    row(61, "Bytes of the attacker in messages", &["tests/tests/bad_input.rs::refused_on_linux"], ""),
+    row(62, "A hostile init", &["core/keeper/tests/protocol.rs::commands_run_confined_and_everything_ends_with_the_host"], "No live hostile init, no fuzzing of the frames"),
+    row(63, "docker", &[], "There is no docker backend yet"),
+    row(64, "Our own supply chain and unsafe code", &["tests/tests/tidy.rs::unsafe_code_is_only_where_it_belongs"], ""),
+    row(65, "Checks that one entry point forgets", &["tests/tests/bad_input.rs::refused_on_the_mock", "tests/tests/bad_input.rs::refused_on_linux"], "Languages other than Rust, C and Python"),
+];
+
+const BEGIN: &str =
+    "<!-- Generated by `SANDBOXSET_REWRITE=1 cargo test -p sandboxset-tests --test probes`: begin -->\n";
+const END: &str = "<!-- Generated: end -->\n";
+
+fn render() -> String {
+    let mut text = String::from("| # | threat | covered by | not covered |\n| --- | --- | --- | --- |\n");
+    for row in ROWS {
+        let mine = || PROBES.iter().filter(|probe| probe.rows.contains(&row.number));
+        let mut covered: Vec<String> = Vec::new();
+        for probe in mine().filter(|probe| probe.open.is_none()) {
+            let name = probe.line.split('|').next().unwrap_or_default();
+            let name =
+                if name.starts_with("call ") { name } else { name.split(' ').next().unwrap_or_default() };
+            // Whoever has no control is only said to be refused.
+            let star = if matches!(probe.control, Control::Maybe | Control::None(_)) { "*" } else { "" };
+            covered.push(format!("`{name}`{star}"));
+        }
+        covered.extend(row.tests.iter().map(|test| format!("`{test}`")));
+        let mut missing: Vec<&str> = mine().filter_map(|probe| probe.open).collect();
+        if !row.missing.is_empty() {
+            missing.push(row.missing);
+        }
+        writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            row.number,
+            row.vector,
+            if covered.is_empty() { "–".to_owned() } else { covered.join(", ") },
+            missing.join("; ")
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+#[test]
+fn every_row_says_what_covers_it_or_why_nothing_does() {
+    let numbers: Vec<u32> = ROWS.iter().map(|row| row.number).collect();
+    assert_eq!(numbers, (1..=65).collect::<Vec<u32>>());
+    for row in ROWS {
+        let probed = PROBES.iter().any(|probe| probe.rows.contains(&row.number));
+        assert!(probed || !row.tests.is_empty() || !row.missing.is_empty(), "row {}", row.number);
+    }
+}
+
+#[test]
+fn the_table_in_the_security_policy_is_the_generated_one() {
+    let path = root().join("SECURITY.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("where the table begins");
+    let (table, after) = rest.split_once(END).expect("where the table ends");
+    if std::env::var_os("SANDBOXSET_REWRITE").is_some() {
+        std::fs::write(&path, [before, BEGIN, &render(), END, after].concat()).unwrap();
+        return;
+    }
+    assert!(table == render(), "SECURITY.md is stale; rerun with SANDBOXSET_REWRITE=1");
+}
+
+#[test]
+fn every_test_that_the_security_policy_names_is_there() {
+    let text = std::fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let mut named = 0;
+    for (file, function) in text.split('`').filter_map(|word| word.split_once(".rs::")) {
+        named += 1;
+        let source = std::fs::read_to_string(root().join(format!("{file}.rs")))
+            .unwrap_or_else(|error| panic!("{file}.rs: {error}"));
+        assert!(source.contains(&format!("fn {function}()")), "{file}.rs has no {function}");
+    }
+    println!("{named} tests named");
+    assert!(named > 50, "only {named} tests are named");
+}
