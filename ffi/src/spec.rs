@@ -1,9 +1,9 @@
 //! `sandboxset_spec` and what it points to.
 
-use std::ffi::c_char;
+use std::ffi::{OsString, c_char};
 use std::time::Duration;
 
-use sandboxset::{Bind, Error, Limits, Result, RootFs, Runtime, SandboxSpec};
+use sandboxset::{Bind, Error, LayerPolicy, Limits, Result, RootFs, Runtime, SandboxSpec};
 
 use crate::boundary::Caller;
 use crate::options::{self, Plain};
@@ -32,6 +32,10 @@ pub struct sandboxset_spec {
     pub limits: *const sandboxset_limits,
     /// A long-lived process that answers requests; NULL, the default, for none.
     pub runtime: *const sandboxset_runtime,
+    /// How much each layer of isolation matters, by the names of the isolation report: "NAME=POLICY" strings, where
+    /// the policy is "required" (a create without it fails with UNSUPPORTED), "best_effort" or "off", and a final
+    /// NULL. Default NULL: best effort throughout.
+    pub layers: *const *const c_char,
 }
 
 /// A file or directory of the host that is visible in every sandbox of a set. Initialise it with
@@ -107,6 +111,7 @@ unsafe impl Plain for sandboxset_spec {
             env: std::ptr::null(),
             limits: std::ptr::null(),
             runtime: std::ptr::null(),
+            layers: std::ptr::null(),
         }
     }
 }
@@ -206,6 +211,7 @@ pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<Sand
     if !from.runtime.is_null() {
         spec.runtime = Some(read_runtime(caller, from.runtime)?);
     }
+    spec.layers = read_layers(caller, from.layers)?;
     Ok(spec)
 }
 
@@ -230,6 +236,16 @@ fn read_binds(caller: &Caller, spec: &sandboxset_spec) -> Result<Vec<Bind>> {
         })
     };
     (0..spec.binds_length).map(bind_at).collect()
+}
+
+fn read_layers(caller: &Caller, layers: *const *const c_char) -> Result<Vec<(String, LayerPolicy)>> {
+    let pairs = caller.env(layers, "layers")?;
+    let read = |(name, policy): (OsString, OsString)| {
+        let name = name.to_string_lossy().into_owned();
+        let policy = LayerPolicy::parse(&name, &policy.to_string_lossy())?;
+        Ok((name, policy))
+    };
+    pairs.into_iter().map(read).collect()
 }
 
 fn read_limits(caller: &Caller, limits: *const sandboxset_limits) -> Result<Limits> {

@@ -60,7 +60,7 @@ impl SandboxSet {
     #[new]
     #[pyo3(signature = (
         backend=None, *, root=None, code_dir=None, binds=None, env=None, limits=None, runtime=None,
-        max_size=None, min_idle=None, max_waiters=None, get_timeout=None, create_timeout=None, reuse=None,
+        layers=None, max_size=None, min_idle=None, max_waiters=None, get_timeout=None, create_timeout=None, reuse=None,
         scratch_dirs=None, command_policy=None, clock=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
@@ -73,6 +73,7 @@ impl SandboxSet {
         env: Optional<'_>,
         limits: Optional<'_>,
         runtime: Optional<'_>,
+        layers: Optional<'_>,
         max_size: Optional<'_>,
         min_idle: Optional<'_>,
         max_waiters: Optional<'_>,
@@ -90,6 +91,7 @@ impl SandboxSet {
             env,
             limits,
             runtime,
+            layers,
             max_size,
             min_idle,
             max_waiters,

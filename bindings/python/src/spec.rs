@@ -1,7 +1,9 @@
 //! The recipe and the configuration of a set, from the arguments of `SandboxSet`.
 
+use std::ffi::OsString;
+
 use pyo3::prelude::*;
-use sandboxset::{Bind, Config, Limits, Reuse, RootFs, Runtime, SandboxSpec, ScratchDirs};
+use sandboxset::{Bind, Config, LayerPolicy, Limits, Reuse, RootFs, Runtime, SandboxSpec, ScratchDirs};
 
 use crate::arguments::{
     Optional, boolean, choice, environment, host_path, integer, integer_or, items, number, os_strings,
@@ -17,6 +19,7 @@ pub(crate) struct Arguments<'py> {
     pub(crate) env: Optional<'py>,
     pub(crate) limits: Optional<'py>,
     pub(crate) runtime: Optional<'py>,
+    pub(crate) layers: Optional<'py>,
     pub(crate) max_size: Optional<'py>,
     pub(crate) min_idle: Optional<'py>,
     pub(crate) max_waiters: Optional<'py>,
@@ -43,6 +46,7 @@ impl Arguments<'_> {
             spec.limits = limits(value)?;
         }
         spec.runtime = self.runtime.as_ref().map(runtime).transpose()?;
+        spec.layers = layers(&self.layers)?;
         Ok(spec)
     }
 
@@ -95,6 +99,16 @@ fn runtime(value: &Bound<'_, PyAny>) -> PyResult<Runtime> {
     runtime.ready_timeout =
         seconds_or("runtime.ready_timeout", &field(value, "ready_timeout")?, runtime.ready_timeout)?;
     Ok(runtime)
+}
+
+/// The policies of layers, by name.
+fn layers(value: &Optional<'_>) -> PyResult<Vec<(String, LayerPolicy)>> {
+    let parse = |(name, policy): (OsString, OsString)| {
+        let name = name.to_string_lossy().into_owned();
+        let policy = LayerPolicy::parse(&name, &policy.to_string_lossy());
+        Ok((name, policy.map_err(|error| Python::attach(|py| crate::errors::raise(py, error)))?))
+    };
+    environment("layers", value)?.into_iter().map(parse).collect()
 }
 
 /// An attribute, `None` if it says so.

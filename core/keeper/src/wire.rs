@@ -95,9 +95,14 @@ pub struct Create {
     pub disk_scratch: Option<Bytes>,
     /// The environment of the runtime: complete, `PATH` and `HOME` included.
     pub runtime: Option<Runtime>,
+    /// Layers of isolation that are not wanted, by the names of their reports.
+    pub off: Vec<String>,
     /// Milliseconds until the keeper must give up.
     pub deadline_ms: u64,
 }
+
+/// The layers that [`Create::off`] may name. The others are what a sandbox is.
+pub const OPTIONAL_LAYERS: [&str; 4] = ["seccomp", "landlock", "proc.masks", "nested_user_namespaces"];
 
 /// The root file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

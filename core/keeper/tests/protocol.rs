@@ -75,6 +75,7 @@ fn plain(id: u64) -> Create {
         },
         disk_scratch: None,
         runtime: None,
+        off: Vec::new(),
         deadline_ms: 30_000,
     }
 }
@@ -110,7 +111,11 @@ fn run(init: &OwnedFd, args: &[&str]) -> (FromInit, String, String) {
 fn commands_run_confined_and_everything_ends_with_the_host() {
     let host = Host::start(CgroupPlan::default());
     let (pidfd, init, report) = host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
-    assert!(report.iter().any(|layer| layer.name == "seccomp"));
+    for name in ["seccomp", "proc", "proc.masks", "nested_user_namespaces", "capabilities", "no_new_privs"] {
+        let layer = report.iter().find(|layer| layer.name == name);
+        assert_eq!(layer.map(|layer| layer.status), Some(LayerStatus::Active), "{name}: {report:?}");
+    }
+    assert!(report.iter().any(|layer| layer.name == "landlock"), "{report:?}");
 
     let (end, out, err) = run(
         &init,
@@ -138,6 +143,49 @@ fn commands_run_confined_and_everything_ends_with_the_host() {
     let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
     let timeout = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
     assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1);
+}
+
+/// What of the machine a command sees and may change, as a shell sees it: one word per question.
+const QUESTIONS: &str = "\
+    cat /proc/sys/user/max_user_namespaces
+    (echo x > /proc/sys/kernel/hostname) 2>/dev/null && echo wrote || echo read-only
+    grep -q . /proc/interrupts && echo shown || echo masked
+    unshare -U true 2>/dev/null && echo nested || echo refused
+    test -e /dev/ptmx && ls /dev/pts | tr '\\n' ' '; echo
+    ls /dev | tr '\\n' ' '; echo";
+
+#[test]
+fn proc_is_masked_and_dev_is_our_own() {
+    let host = Host::start(CgroupPlan::default());
+    let (_pidfd, init, _) = host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let (_, out, err) = run(&init, &["sh", "-c", QUESTIONS]);
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    assert_eq!(lines[..5], ["0", "read-only", "masked", "refused", "ptmx"], "{out}{err}");
+    assert_eq!(
+        lines[5], "fd full mqueue null ptmx pts random shm stderr stdin stdout urandom zero",
+        "{out}{err}"
+    );
+    host.end();
+}
+
+#[test]
+fn a_layer_that_is_off_is_reported_missing_and_is_off() {
+    let host = Host::start(CgroupPlan::default());
+    let off: Vec<String> = OPTIONAL_LAYERS.map(str::to_owned).into();
+    let (_pidfd, init, report) =
+        host.create(Create { off, ..plain(1) }).unwrap_or_else(|failure| panic!("{failure:?}"));
+    for name in OPTIONAL_LAYERS {
+        let layer = report.iter().find(|layer| layer.name == name);
+        assert_eq!(layer.map(|layer| layer.status), Some(LayerStatus::Missing), "{name}: {report:?}");
+    }
+    let (_, out, err) = run(&init, &["sh", "-c", QUESTIONS]);
+    let lines: Vec<&str> = out.lines().map(str::trim).collect();
+    // The controls of the test above. The setting is still not writable: it is the host's root's.
+    assert_ne!(lines[0], "0", "{out}{err}");
+    assert_eq!(lines[2..4], ["shown", "nested"], "{out}{err}");
+    let (_, out, _) = run(&init, &["grep", "Seccomp:", "/proc/self/status"]);
+    assert_eq!(out, "Seccomp:\t0\n");
+    host.end();
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use report::{IsolationReport, Layer, LayerStatus};
 pub use runtime::Runtime;
 pub use scratch::ScratchDirs;
 pub(crate) use spec::check_sandbox_path;
-pub use spec::{Bind, Limits, RootFs, SandboxSpec};
+pub use spec::{Bind, LayerPolicy, Limits, RootFs, SandboxSpec};
 
 /// Names one sandbox for the life of the host process. Ids are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

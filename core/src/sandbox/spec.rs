@@ -23,6 +23,43 @@ pub struct SandboxSpec {
     pub limits: Limits,
     /// A long-lived process that answers requests, started when the sandbox is created.
     pub runtime: Option<Runtime>,
+    /// How much each layer of isolation matters, by the names that `isolation_report` uses. A layer that is not
+    /// named is `BestEffort`.
+    pub layers: Vec<(String, LayerPolicy)>,
+}
+
+/// How much a layer of isolation matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LayerPolicy {
+    /// A sandbox in which it is not fully active is not handed out: the create fails with `UNSUPPORTED`.
+    Required,
+    /// What the host offers is used, and reported.
+    #[default]
+    BestEffort,
+    /// It is left away. Only for layers that a sandbox can be without; meant for tests, and for programs that
+    /// cannot live with it.
+    Off,
+}
+
+impl LayerPolicy {
+    /// Every policy there is.
+    pub const ALL: [LayerPolicy; 3] = [LayerPolicy::Required, LayerPolicy::BestEffort, LayerPolicy::Off];
+
+    /// The lower-case name that all languages use.
+    pub fn name(self) -> &'static str {
+        match self {
+            LayerPolicy::Required => "required",
+            LayerPolicy::BestEffort => "best_effort",
+            LayerPolicy::Off => "off",
+        }
+    }
+
+    /// The policy of this name; an error names the layer that it was given for.
+    pub fn parse(layer: &str, name: &str) -> Result<Self> {
+        LayerPolicy::ALL.into_iter().find(|policy| policy.name() == name).ok_or_else(|| {
+            Error::invalid("layers", format_args!("{layer}: {name:?} is not required, best_effort or off"))
+        })
+    }
 }
 
 /// Where the root file system comes from.
@@ -110,6 +147,11 @@ impl SandboxSpec {
         self.limits.validate()?;
         if let Some(runtime) = &self.runtime {
             runtime.validate()?;
+        }
+        for (index, (name, _)) in self.layers.iter().enumerate() {
+            if self.layers[..index].iter().any(|(other, _)| other == name) {
+                return Err(Error::invalid("layers", format_args!("{name:?} is given twice")));
+            }
         }
         Ok(())
     }

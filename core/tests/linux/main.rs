@@ -5,6 +5,7 @@
 
 mod exec;
 mod files;
+mod layers;
 mod lifecycle;
 mod nobody;
 mod process;

@@ -154,6 +154,7 @@ class SandboxSet:
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         runtime: Runtime | None = None,
+        layers: Mapping[str, Literal["required", "best_effort", "off"]] | None = None,
         max_size: int | None = None,
         min_idle: int | None = None,
         max_waiters: int | None = None,

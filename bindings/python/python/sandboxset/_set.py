@@ -39,6 +39,8 @@ class SandboxSet(_native.SandboxSet):
         env: the environment of every command, beneath the command's own; nothing of the host's is inherited.
         limits: limits of each sandbox.
         runtime: a long-lived process in each sandbox that answers requests.
+        layers: how much each layer of isolation matters, by the names of ``isolation_report()``; default best
+            effort. A create without a required one is an ``UnsupportedError``.
         max_size: sandboxes at most, in whatever state; default 8.
         min_idle: idle sandboxes that are kept ready; default 0.
         max_waiters: callers that may wait at once; default 1024.
@@ -62,6 +64,7 @@ class SandboxSet(_native.SandboxSet):
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         runtime: Runtime | None = None,
+        layers: Mapping[str, Literal["required", "best_effort", "off"]] | None = None,
         max_size: int | None = None,
         min_idle: int | None = None,
         max_waiters: int | None = None,
@@ -82,6 +85,7 @@ class SandboxSet(_native.SandboxSet):
             env=env,
             limits=limits,
             runtime=runtime,
+            layers=layers,
             max_size=max_size,
             min_idle=min_idle,
             max_waiters=max_waiters,

@@ -14,7 +14,8 @@ use crate::sys::{self, CStrings, ChildStack, Ended};
 
 /// The commands that run now, and the runtime.
 pub(super) struct Commands<'a> {
-    filter: &'a Filter,
+    /// Installed by every command; `None` only in a sandbox that was deliberately weakened.
+    filter: Option<&'a Filter>,
     running: Vec<Command>,
     runtime: Option<i32>,
     stack: ChildStack,
@@ -46,7 +47,7 @@ struct Program<'a> {
 const KILL_PASSES: usize = 100;
 
 impl<'a> Commands<'a> {
-    pub(super) fn new(filter: &'a Filter) -> Self {
+    pub(super) fn new(filter: Option<&'a Filter>) -> Self {
         Commands { filter, running: Vec::new(), runtime: None, stack: ChildStack::new() }
     }
 
@@ -286,14 +287,14 @@ fn change_dir(cwd: &[u8]) -> Result<(), Failure> {
 }
 
 /// The child's side: returns only what went wrong.
-fn become_program(program: &Program<'_>, image: &Image, filter: &Filter) -> Failure {
+fn become_program(program: &Program<'_>, image: &Image, filter: Option<&Filter>) -> Failure {
     match prepare(program, filter) {
         Ok(()) => image.execute(),
         Err(failure) => failure,
     }
 }
 
-fn prepare(program: &Program<'_>, filter: &Filter) -> Result<(), Failure> {
+fn prepare(program: &Program<'_>, filter: Option<&Filter>) -> Result<(), Failure> {
     rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
     for (number, fd) in program.stdio.iter().enumerate() {
         sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
@@ -307,9 +308,8 @@ fn prepare(program: &Program<'_>, filter: &Filter) -> Result<(), Failure> {
     change_dir(program.cwd)?;
     confine::tighten(program.memory_bytes, program.cpu_seconds)?;
     sys::unblock_all_signals();
-    filter
-        .install()
-        .map_err(|error| Failure { step: format!("install the system call filter: {error}"), errno: 0 })
+    let installed = filter.map_or(Ok(()), Filter::install);
+    installed.map_err(|error| Failure { step: format!("install the system call filter: {error}"), errno: 0 })
 }
 
 /// What is executed, complete before the process that executes it exists.

@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use sandboxset_keeper::{Failure, LayerReport, LayerStatus, Limits};
+use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, Limits};
 
-use super::{failure, layer};
+use super::{failure, landlock, layer};
 use crate::sys;
 
 /// Core dumps of at most this many bytes: with a pipe as core handler the kernel skips the handler only for 1,
@@ -35,7 +35,7 @@ pub(super) fn become_inner_user() -> Result<(), Failure> {
 
 /// What must happen after the root file system is built, for good.
 pub(super) fn drop_privileges(
-    limits: &Limits,
+    create: &Create,
     memory_cgroup: bool,
     report: &mut Vec<LayerReport>,
 ) -> Result<(), Failure> {
@@ -45,15 +45,23 @@ pub(super) fn drop_privileges(
         .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
     // Commands inherit these; of the init itself the namespace keeps all signals away that it does not handle.
     sys::reset_dispositions();
-    set_rlimits(limits, memory_cgroup)?;
+    set_rlimits(&create.limits, memory_cgroup)?;
     drop_capabilities()?;
     report.push(layer("capabilities", LayerStatus::Active, "none in any set"));
     rustix::thread::set_no_new_privs(true).map_err(|errno| failure("set no_new_privs", errno))?;
     report.push(layer("no_new_privs", LayerStatus::Active, "set"));
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| failure("make the init undumpable", errno))?;
-    report.push(layer("seccomp", LayerStatus::Active, "allow-list on every command"));
-    Ok(())
+    report.push(match filters_system_calls(create) {
+        true => layer("seccomp", LayerStatus::Active, "allow-list on every command"),
+        false => layer("seccomp", LayerStatus::Missing, "switched off"),
+    });
+    landlock::restrict(create, report)
+}
+
+/// Whether commands get the system call filter.
+pub(super) fn filters_system_calls(create: &Create) -> bool {
+    !create.off.iter().any(|off| off == "seccomp")
 }
 
 /// Arms the death signal, then checks that the keeper did not die before it was armed.

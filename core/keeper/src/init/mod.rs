@@ -5,7 +5,11 @@
 
 mod command;
 mod confine;
+mod dev;
 mod files;
+mod landlock;
+mod mounts;
+mod proc;
 mod root;
 
 use std::num::NonZeroU64;
@@ -119,13 +123,14 @@ impl<'a> Init<'a> {
     ) -> Result<Self, Failure> {
         let mut report = namespaces_report();
         root::build(create, &mut report)?;
-        confine::drop_privileges(&create.limits, memory_cgroup, &mut report)?;
+        confine::drop_privileges(create, memory_cgroup, &mut report)?;
         // Inherited from the host, as commands would inherit it from here.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS))
             .map_err(|errno| failure("set the timer slack", errno))?;
         let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;
         rustix::io::ioctl_fionbio(&host, true)
             .map_err(|errno| failure("prepare the host's socket", errno))?;
+        let filter = confine::filters_system_calls(create).then_some(filter);
         let mut commands = Commands::new(filter);
         let ready = match &create.runtime {
             Some(runtime) => Some(commands.start_runtime(runtime)?),

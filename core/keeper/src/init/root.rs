@@ -9,13 +9,12 @@ use std::path::{Component, Path};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags,
-};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, Root};
 
-use super::{confine, failure, layer};
+use super::dev::Device;
+use super::mounts::{READ_ONLY, WRITABLE, copy_tree, make_dir, make_read_only, move_to, tmpfs, write_file};
+use super::{confine, dev, failure, layer, proc};
 use crate::sys;
 
 /// What of the host's root is visible in a sandbox with the host's root file system.
@@ -25,15 +24,11 @@ const HOST_ETC: &[&str] =
     &["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "ssl/certs"];
 /// What every sandbox has of its own, whatever the root directory holds under these names.
 const OWN_DIRS: &[&str] = &["proc", "dev", "sys", "tmp", "scratch", "code"];
-const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/usr/sbin/nologin\nsandbox:x:1000:1000:sandbox:/scratch:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
-
-const READ_ONLY: u64 = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
-const WRITABLE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// A copy of a part of the host's tree, not attached anywhere yet, and where it belongs.
 struct Piece {
@@ -57,7 +52,7 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     let mut pieces = Vec::new();
     let links = collect_root(create, &mut pieces)?;
     let extra = collect_extra(create)?;
-    let devices = collect_devices()?;
+    let devices = dev::collect()?;
     confine::become_inner_user()?;
 
     let root = new_root()?;
@@ -167,18 +162,6 @@ fn collect_extra(create: &Create) -> Result<Vec<Piece>, Failure> {
     Ok(pieces)
 }
 
-fn collect_devices() -> Result<Vec<(CString, OwnedFd)>, Failure> {
-    let mut devices = Vec::new();
-    for name in DEVICES {
-        let path = format!("/dev/{name}");
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let device = rustix::mount::open_tree(CWD, &*path, flags);
-        let device = device.map_err(|errno| failure(&format!("copy {path}"), errno))?;
-        devices.extend(CString::new(*name).ok().map(|name| (name, device)));
-    }
-    Ok(devices)
-}
-
 /// A tmpfs that covers some directory of the host, in our own mount namespace only.
 fn new_root() -> Result<OwnedFd, Failure> {
     let step = |errno| failure("make the root", errno);
@@ -207,14 +190,9 @@ fn make_etc(root: &OwnedFd) -> Result<(), Failure> {
 fn mount_own(
     root: &OwnedFd,
     create: &Create,
-    devices: Vec<(CString, OwnedFd)>,
+    devices: Vec<Device>,
     report: &mut Vec<LayerReport>,
 ) -> Result<(), Failure> {
-    let proc = mount_fs("proc", &[], WRITABLE | libc::MOUNT_ATTR_NOEXEC);
-    let proc = proc.map_err(|errno| failure("mount /proc", errno))?;
-    attach(root, &Piece { target: Target::Top(c"proc".into()), mount: proc, is_dir: true })?;
-    report.push(layer("proc", LayerStatus::Active, "own processes only"));
-
     let bytes = create.limits.scratch_bytes.to_string();
     let inodes = create.limits.scratch_inodes.to_string();
     let limited = |mode| [("size", &*bytes), ("nr_inodes", &*inodes), ("mode", mode)];
@@ -227,28 +205,8 @@ fn mount_own(
     if create.disk_scratch.is_none() {
         mount_tmpfs(c"scratch", "0755")?;
     }
-    mount_dev(root, devices, &limited("1777")).map_err(|errno| failure("make /dev", errno))
-}
-
-fn mount_dev(root: &OwnedFd, devices: Vec<(CString, OwnedFd)>, shm: &[(&str, &str)]) -> Result<(), Errno> {
-    let dev = tmpfs(&[("size", "64k"), ("nr_inodes", "32"), ("mode", "0755")], libc::MOUNT_ATTR_NOSUID)?;
-    drop(make_dir(root.as_fd(), c"dev")?);
-    move_to(&dev, root.as_fd(), c"dev")?;
-    for (name, device) in devices {
-        write_file(dev.as_fd(), &name, "")?;
-        move_to(&device, dev.as_fd(), &name)?;
-    }
-    for (name, target) in [
-        (c"fd", c"/proc/self/fd"),
-        (c"stdin", c"/proc/self/fd/0"),
-        (c"stdout", c"/proc/self/fd/1"),
-        (c"stderr", c"/proc/self/fd/2"),
-    ] {
-        rustix::fs::symlinkat(target, &dev, name)?;
-    }
-    drop(make_dir(dev.as_fd(), c"shm")?);
-    move_to(&tmpfs(shm, WRITABLE)?, dev.as_fd(), c"shm")?;
-    make_read_only(&dev)
+    dev::mount(root, devices, &limited("1777"))?;
+    proc::mount(root, create, report)
 }
 
 /// Makes the new root this process's root and lets go of the old one.
@@ -260,11 +218,6 @@ fn enter(root: &OwnedFd) -> Result<(), Failure> {
     rustix::process::pivot_root(c".", c".").map_err(step)?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).map_err(step)?;
     rustix::process::chdir(c"/").map_err(step)
-}
-
-/// Makes only this mount read-only, not those on top of it.
-fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
-    sys::mount_setattr_one(mount, libc::MOUNT_ATTR_RDONLY)
 }
 
 /// Puts a piece where it belongs, making the mount point if the directory it is in is ours.
@@ -319,53 +272,6 @@ fn beneath(dir: BorrowedFd<'_>, name: &CStr, extra: OFlags) -> Result<OwnedFd, E
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)
-}
-
-fn make_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
-    rustix::fs::openat(
-        dir,
-        name,
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
-
-fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &str) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
-    rustix::io::write(&file, text.as_bytes()).map(drop)
-}
-
-fn move_to(mount: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
-    rustix::mount::move_mount(mount, c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-}
-
-/// A detached copy of a tree with all mounts in it, with these attributes on every one of them.
-fn copy_tree(dir: BorrowedFd<'_>, name: &CStr, attributes: u64) -> Result<OwnedFd, Errno> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_RECURSIVE
-        | OpenTreeFlags::AT_EMPTY_PATH
-        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
-    let tree = rustix::mount::open_tree(dir, name, flags)?;
-    sys::mount_setattr(&tree, attributes)?;
-    Ok(tree)
-}
-
-fn tmpfs(options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, Errno> {
-    mount_fs("tmpfs", options, attributes)
-}
-
-/// A new file system, not attached anywhere yet.
-fn mount_fs(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, Errno> {
-    let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for (key, value) in options {
-        rustix::mount::fsconfig_set_string(&context, *key, *value)?;
-    }
-    rustix::mount::fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// Opens a path of the host as given, links included: it is the operator's own.

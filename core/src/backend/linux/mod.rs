@@ -31,8 +31,8 @@ use self::env::Environment;
 use self::keeper::Keeper;
 use self::sandbox::LinuxSandbox;
 use crate::{
-    Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, Phase, Result,
-    RootFs, ScratchDirs,
+    Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, LayerPolicy,
+    Phase, Result, RootFs, SandboxSpec, ScratchDirs,
 };
 
 /// Makes sandboxes of Linux namespaces and cgroups. Thread-safe.
@@ -109,6 +109,10 @@ impl Backend for LinuxBackend {
         report::reached(&reached, keeper.as_ref().map_or(&[], |keeper| keeper.faults()))
     }
 
+    fn validate(&self, spec: &SandboxSpec) -> Result<()> {
+        report::validate(spec)
+    }
+
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
         crate::forked::refuse_in_child(Phase::Create)?;
         let keeper = self.keeper(request.deadline)?;
@@ -149,10 +153,20 @@ impl Backend for LinuxBackend {
                 args: runtime.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
                 env: env.for_runtime(&runtime.env),
             }),
+            off: spec
+                .layers
+                .iter()
+                .filter(|(_, policy)| *policy == LayerPolicy::Off)
+                .map(|(name, _)| name.clone())
+                .collect(),
             deadline_ms: (left - ANSWER_MARGIN.min(left / 10)).as_millis().try_into().unwrap_or(u64::MAX),
         };
         let created = keeper.create(request.id, create, deadline)?;
         self.0.reached.lock().clone_from(&created.report);
+        if let Err(error) = report::satisfies(spec, &report::reached(&created.report, keeper.faults())) {
+            keeper.abandon(request.id.get());
+            return Err(error.with_sandbox(request.id));
+        }
         match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch) {
             Ok(sandbox) => Ok(Box::new(sandbox)),
             Err(error) => {

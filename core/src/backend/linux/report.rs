@@ -1,8 +1,65 @@
-//! What isolation is reached on this host.
+//! What isolation is reached on this host, and whether that is enough.
 
-use sandboxset_keeper::{CgroupPlan, Controller, LayerReport, LayerStatus as WireStatus};
+use sandboxset_keeper::{CgroupPlan, Controller, LayerReport, LayerStatus as WireStatus, OPTIONAL_LAYERS};
 
-use crate::{IsolationReport, Layer, LayerStatus};
+use crate::{Error, ErrorCode, IsolationReport, Layer, LayerPolicy, LayerStatus, Phase, Result, SandboxSpec};
+
+/// Every layer of a Linux sandbox, in the order in which they are reported.
+const LAYERS: [&str; 20] = [
+    "namespace.user",
+    "namespace.mount",
+    "namespace.pid",
+    "namespace.ipc",
+    "namespace.uts",
+    "namespace.cgroup",
+    "namespace.net",
+    "root",
+    "proc",
+    "proc.masks",
+    "nested_user_namespaces",
+    "capabilities",
+    "no_new_privs",
+    "seccomp",
+    "landlock",
+    "cgroup.freeze",
+    "cgroup.kill",
+    "memory",
+    "pids",
+    "cpu",
+];
+
+/// Whether the spec asks for layers that there are, and switches off only what can be.
+pub(super) fn validate(spec: &SandboxSpec) -> Result<()> {
+    for (name, policy) in &spec.layers {
+        if !LAYERS.contains(&name.as_str()) {
+            return Err(Error::invalid(
+                "layers",
+                format_args!("there is no layer {name:?}; there are {}", LAYERS.join(", ")),
+            ));
+        }
+        if *policy == LayerPolicy::Off && !OPTIONAL_LAYERS.contains(&name.as_str()) {
+            return Err(Error::invalid(
+                "layers",
+                format_args!("{name} cannot be off; {} can", OPTIONAL_LAYERS.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a sandbox with this report has what the spec requires.
+pub(super) fn satisfies(spec: &SandboxSpec, report: &IsolationReport) -> Result<()> {
+    for (name, _) in spec.layers.iter().filter(|(_, policy)| *policy == LayerPolicy::Required) {
+        let (status, detail) = match report.layer(name) {
+            Some(layer) if layer.status == LayerStatus::Active => continue,
+            Some(layer) => (layer.status.name(), layer.detail.as_str()),
+            None => (LayerStatus::Missing.name(), "not reported"),
+        };
+        let message = format!("the layer {name} is required, but {status} on this host: {detail}");
+        return Err(Error::new(ErrorCode::Unsupported, Phase::Create, message));
+    }
+    Ok(())
+}
 
 /// The report of the last sandbox made, with what the keeper could not use.
 pub(super) fn reached(report: &[LayerReport], faults: &[String]) -> IsolationReport {
@@ -27,6 +84,7 @@ pub(super) fn reached(report: &[LayerReport], faults: &[String]) -> IsolationRep
             layer.detail = format!("{}; {fault}", layer.detail);
         }
     }
+    layers.sort_by_key(|layer| LAYERS.iter().position(|name| *name == layer.name));
     IsolationReport { layers }
 }
 
@@ -50,13 +108,14 @@ pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
             Err(_) => add(name, LayerStatus::Missing, "the kernel lacks this namespace"),
         }
     }
-    for name in ["proc", "root", "capabilities", "no_new_privs"] {
+    for name in ["root", "proc", "proc.masks", "nested_user_namespaces", "capabilities", "no_new_privs"] {
         add(name, LayerStatus::Active, "not tried yet");
     }
     match std::fs::metadata("/proc/sys/kernel/seccomp/actions_avail") {
         Ok(_) => add("seccomp", LayerStatus::Active, "the kernel has it; not tried yet"),
         Err(_) => add("seccomp", LayerStatus::Missing, "the kernel lacks it"),
     }
+    add("landlock", LayerStatus::Active, "not tried yet");
     for name in ["cgroup.freeze", "cgroup.kill"] {
         match plan.unified {
             Some(_) => add(name, LayerStatus::Active, "cgroup v2; not tried yet"),

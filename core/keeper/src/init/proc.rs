@@ -1,0 +1,113 @@
+//! `/proc`: our own processes, the kernel's settings read-only, and nothing of what tells about the machine.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::mount::MoveMountFlags;
+use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus};
+
+use super::mounts::{
+    READ_ONLY, WRITABLE, copy_tree, make_dir, make_read_only, mount_fs, move_to, tmpfs, write_file,
+};
+use super::{failure, layer};
+
+/// What may be read but not written: Docker's list.
+const READ_ONLY_PATHS: &[&CStr] = &[c"bus", c"fs", c"irq", c"sys", c"sysrq-trigger"];
+/// What is covered by something empty: Docker's list as of 2026, for what lies below `/proc`.
+const MASKED_PATHS: &[&CStr] = &[
+    c"acpi",
+    c"asound",
+    c"interrupts",
+    c"kcore",
+    c"keys",
+    c"kpagecgroup",
+    c"kpagecount",
+    c"kpageflags",
+    c"latency_stats",
+    c"sched_debug",
+    c"scsi",
+    c"timer_list",
+    c"timer_stats",
+    c"kallsyms",
+    c"kmsg",
+    c"vmallocinfo",
+    c"slabinfo",
+    c"key-users",
+];
+
+/// Mounts `/proc`.
+pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerReport>) -> Result<(), Failure> {
+    let step = |errno| failure("mount /proc", errno);
+    let attributes = WRITABLE | libc::MOUNT_ATTR_NOEXEC;
+    let proc = mount_fs("proc", &[], attributes).map_err(step)?;
+    drop(make_dir(root.as_fd(), c"proc").map_err(step)?);
+    move_to(&proc, root.as_fd(), c"proc").map_err(step)?;
+    report.push(layer("proc", LayerStatus::Active, "own processes only"));
+
+    if create.off.iter().any(|off| off == "nested_user_namespaces") {
+        report.push(layer("nested_user_namespaces", LayerStatus::Missing, "switched off"));
+    } else {
+        forbid_user_namespaces(&proc)
+            .map_err(|errno| failure("forbid user namespaces in the sandbox", errno))?;
+        report.push(layer(
+            "nested_user_namespaces",
+            LayerStatus::Active,
+            "none: limit 0 in the sandbox's own",
+        ));
+    }
+    if create.off.iter().any(|off| off == "proc.masks") {
+        report.push(layer("proc.masks", LayerStatus::Missing, "switched off"));
+    } else {
+        mask(&proc).map_err(|errno| failure("mask /proc", errno))?;
+        report.push(layer(
+            "proc.masks",
+            LayerStatus::Active,
+            "settings read-only, the machine's state covered",
+        ));
+    }
+    Ok(())
+}
+
+/// The limit belongs to our user namespace, and nobody in it keeps the capability to raise it.
+fn forbid_user_namespaces(proc: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(proc, c"sys/user/max_user_namespaces", flags, Mode::empty())?;
+    rustix::io::write(&file, b"0").map(drop)
+}
+
+fn mask(proc: &OwnedFd) -> Result<(), Errno> {
+    for path in READ_ONLY_PATHS {
+        match copy_tree(proc.as_fd(), path, READ_ONLY) {
+            Ok(copy) => cover(proc, path, &copy)?,
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    // One empty file and one empty directory of our own cover everything.
+    let empty =
+        tmpfs(&[("size", "4k"), ("nr_inodes", "4"), ("mode", "0555")], READ_ONLY & !libc::MOUNT_ATTR_RDONLY)?;
+    write_file(empty.as_fd(), c"file", "")?;
+    drop(make_dir(empty.as_fd(), c"dir")?);
+    make_read_only(&empty)?;
+    for path in MASKED_PATHS {
+        let kind = match rustix::fs::statat(proc, *path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(errno),
+        };
+        let cover_with = if kind == FileType::Directory { c"dir" } else { c"file" };
+        cover(proc, path, &copy_tree(empty.as_fd(), cover_with, READ_ONLY)?)?;
+    }
+    Ok(())
+}
+
+/// Mounts over an entry of `/proc`, having made sure that it is one.
+fn cover(proc: &OwnedFd, path: &CStr, mount: &OwnedFd) -> Result<(), Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let point = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(mount, c"", &point, c"", flags)
+}
