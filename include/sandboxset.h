@@ -562,6 +562,10 @@ typedef struct sandboxset_spec {
   const struct sandboxset_limits *limits;
   // A long-lived process that answers requests; NULL, the default, for none.
   const struct sandboxset_runtime *runtime;
+  // How much each layer of isolation matters, by the names of the isolation report: "NAME=POLICY" strings, where
+  // the policy is "required" (a create without it fails with UNSUPPORTED), "best_effort" or "off", and a final
+  // NULL. Default NULL: best effort throughout.
+  const char *const *layers;
 } sandboxset_spec;
 
 // A consistent snapshot of a set's counters. Set struct_size before the call that fills it.

@@ -26,7 +26,7 @@ fn the_layout_is_the_frozen_one() {
         backend::sandboxset_linux_options { struct_size, keeper }
         backend::sandboxset_capabilities { struct_size, pause, exec, connect, files }
         mock::sandboxset_mock_fault { struct_size, kind, reserved, message, delay_ms }
-        spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime }
+        spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers }
         spec::sandboxset_bind { struct_size, source, target, writable, reserved }
         spec::sandboxset_limits { struct_size, memory_bytes, cpus, scratch_bytes, scratch_inodes, open_files,
             file_bytes, pids, reserved }

@@ -99,7 +99,7 @@ pub struct sandboxset_runtime {
 
 // SAFETY: repr(C), size first, integers and raw pointers, no padding.
 unsafe impl Plain for sandboxset_spec {
-    const FIRST_SIZE: usize = 64;
+    const FIRST_SIZE: usize = 72;
 
     fn defaults() -> Self {
         sandboxset_spec {
