@@ -161,6 +161,16 @@ static void struct_sizes(void) {
   memset(&limits, 0, sizeof limits);
   spec.limits = &limits;
   INVALID("limits.struct_size", sandboxset_new(backend, &spec, NULL, &set, &error));
+  spec.limits = NULL;
+  const char *const no_policy[] = {"seccomp", NULL};
+  spec.layers = no_policy;
+  INVALID("layers", sandboxset_new(backend, &spec, NULL, &set, &error));
+  const char *const unknown_policy[] = {"seccomp=Required", NULL};
+  spec.layers = unknown_policy;
+  INVALID("layers", sandboxset_new(backend, &spec, NULL, &set, &error));
+  const char *const twice[] = {"seccomp=required", "seccomp=off", NULL};
+  spec.layers = twice;
+  INVALID("layers", sandboxset_new(backend, &spec, NULL, &set, &error));
   CHECK(set == NULL);
 
   /* A struct to fill: too small, and larger than ours. */

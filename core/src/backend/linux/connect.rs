@@ -37,7 +37,7 @@ pub(super) fn connect(
         }
         (FromInit::Failed(failure), _) => {
             let text = fault::describe(&failure);
-            let code = match Errno::from_raw_os_error(failure.errno) {
+            let code = match fault::errno(&failure) {
                 Errno::NOENT | Errno::CONNREFUSED | Errno::NOTSOCK => ErrorCode::InvalidState,
                 Errno::AGAIN => ErrorCode::NoCapacity,
                 Errno::TIMEDOUT => ErrorCode::Timeout,

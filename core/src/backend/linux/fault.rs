@@ -24,7 +24,7 @@ pub(super) fn hostile(phase: Phase, id: SandboxId, what: &str) -> Error {
 /// A failed operation on a file of the sandbox.
 pub(super) fn file(path: &std::path::Path, failure: &Failure) -> Error {
     let text = format!("{}: {}", path.display(), describe(failure));
-    match Errno::from_raw_os_error(failure.errno) {
+    match errno(failure) {
         Errno::NOENT
         | Errno::NOTDIR
         | Errno::ISDIR
@@ -43,7 +43,7 @@ pub(super) fn file(path: &std::path::Path, failure: &Failure) -> Error {
 pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
     let text = format!("cannot run {}: {}", program.display(), describe(failure));
     let field = if failure.step.contains("working directory") { "cwd" } else { "args" };
-    match Errno::from_raw_os_error(failure.errno) {
+    match errno(failure) {
         Errno::NOENT
         | Errno::NOTDIR
         | Errno::ISDIR
@@ -59,7 +59,7 @@ pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
 
 /// A sandbox that could not be made.
 pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
-    let mut code = match Errno::from_raw_os_error(failure.errno) {
+    let mut code = match errno(failure) {
         Errno::TIMEDOUT => ErrorCode::Timeout,
         _ => ErrorCode::CreateFailed,
     };
@@ -80,6 +80,11 @@ pub(super) fn describe(failure: &Failure) -> String {
         0 => failure.step.clone(),
         errno => format!("{}: {}", failure.step, std::io::Error::from_raw_os_error(errno)),
     }
+}
+
+/// The kernel's error number. One that is none, or that no kernel gives, is EIO: an init can send any number.
+pub(super) fn errno(failure: &Failure) -> Errno {
+    Errno::from_io_error(&std::io::Error::from_raw_os_error(failure.errno)).unwrap_or(Errno::IO)
 }
 
 /// What an error number means where it says nothing about the caller's own arguments.
@@ -104,6 +109,16 @@ fn code_of(errno: Errno) -> ErrorCode {
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn any_number_is_survived() {
+        for number in [0, -1, 4096, i32::MIN, i32::MAX] {
+            let failure = Failure { step: "do it".into(), errno: number };
+            assert_eq!(create(SandboxId::next(), &failure).code(), ErrorCode::CreateFailed);
+            assert_eq!(file(Path::new("/a"), &failure).code(), ErrorCode::Internal);
+            assert_eq!(exec("a".as_ref(), &failure).code(), ErrorCode::Internal);
+        }
+    }
 
     #[test]
     fn file_errors_name_the_path_and_say_what_the_kernel_said() {
