@@ -56,7 +56,8 @@ pub(super) fn drop_privileges(
         true => layer("seccomp", LayerStatus::Active, "allow-list on every command"),
         false => layer("seccomp", LayerStatus::Missing, "switched off"),
     });
-    landlock::restrict(create, report)
+    report.push(landlock::restrict(create));
+    Ok(())
 }
 
 /// Whether commands get the system call filter.

@@ -10,7 +10,7 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
     RulesetStatus, Scope, path_beneath_rules,
 };
-use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus};
+use sandboxset_keeper::{Create, LayerReport, LayerStatus};
 
 use super::layer;
 
@@ -20,25 +20,24 @@ const INTERFACE: ABI = ABI::V6;
 const WRITABLE: [&str; 3] = ["/scratch", "/tmp", "/dev"];
 
 /// Restricts this process and all its descendants.
-pub(super) fn restrict(create: &Create, report: &mut Vec<LayerReport>) -> Result<(), Failure> {
+pub(super) fn restrict(create: &Create) -> LayerReport {
     if create.off.iter().any(|off| off == "landlock") {
-        report.push(layer("landlock", LayerStatus::Missing, "switched off"));
-        return Ok(());
+        return layer("landlock", LayerStatus::Missing, "switched off");
     }
-    let status = enforce(create)
-        .map_err(|error| Failure { step: format!("restrict file access by Landlock: {error}"), errno: 0 })?;
-    report.push(match status {
-        RulesetStatus::FullyEnforced => layer("landlock", LayerStatus::Active, "files, sockets and signals"),
-        RulesetStatus::PartiallyEnforced => layer(
+    match enforce(create) {
+        Ok(RulesetStatus::FullyEnforced) => {
+            layer("landlock", LayerStatus::Active, "files, sockets and signals")
+        }
+        Ok(RulesetStatus::PartiallyEnforced) => layer(
             "landlock",
             LayerStatus::Degraded,
             "the kernel has an older interface: what it knows is enforced",
         ),
-        RulesetStatus::NotEnforced => {
+        Ok(RulesetStatus::NotEnforced) => {
             layer("landlock", LayerStatus::Missing, "the kernel does not have it switched on")
         }
-    });
-    Ok(())
+        Err(error) => layer("landlock", LayerStatus::Missing, &format!("refused: {error}")),
+    }
 }
 
 fn enforce(create: &Create) -> Result<RulesetStatus, RulesetError> {

@@ -46,27 +46,28 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
     move_to(&proc, root.as_fd(), c"proc").map_err(step)?;
     report.push(layer("proc", LayerStatus::Active, "own processes only"));
 
-    if create.off.iter().any(|off| off == "nested_user_namespaces") {
-        report.push(layer("nested_user_namespaces", LayerStatus::Missing, "switched off"));
-    } else {
-        forbid_user_namespaces(&proc)
-            .map_err(|errno| failure("forbid user namespaces in the sandbox", errno))?;
-        report.push(layer(
-            "nested_user_namespaces",
-            LayerStatus::Active,
-            "none: limit 0 in the sandbox's own",
-        ));
-    }
-    if create.off.iter().any(|off| off == "proc.masks") {
-        report.push(layer("proc.masks", LayerStatus::Missing, "switched off"));
-    } else {
-        mask(&proc).map_err(|errno| failure("mask /proc", errno))?;
-        report.push(layer(
-            "proc.masks",
-            LayerStatus::Active,
-            "settings read-only, the machine's state covered",
-        ));
-    }
+    let is_off = |name: &str| create.off.iter().any(|off| off == name);
+    report.push(match is_off("nested_user_namespaces") {
+        true => layer("nested_user_namespaces", LayerStatus::Missing, "switched off"),
+        false => match forbid_user_namespaces(&proc) {
+            Ok(()) => {
+                layer("nested_user_namespaces", LayerStatus::Active, "none: limit 0 in the sandbox's own")
+            }
+            Err(errno) => {
+                let why = format!("by the system call filter only; the limit cannot be set: {errno}");
+                layer("nested_user_namespaces", LayerStatus::Degraded, &why)
+            }
+        },
+    });
+    report.push(match is_off("proc.masks") {
+        true => layer("proc.masks", LayerStatus::Missing, "switched off"),
+        false => match mask(&proc) {
+            Ok(()) => {
+                layer("proc.masks", LayerStatus::Active, "settings read-only, the machine's state covered")
+            }
+            Err(errno) => layer("proc.masks", LayerStatus::Missing, &format!("cannot be mounted: {errno}")),
+        },
+    });
     Ok(())
 }
 
