@@ -69,7 +69,7 @@ const ROWS: &[Row] = &[
     row(41, "Calls that change the machine", &["core/keeper/src/seccomp/mod.rs::the_doors_that_must_stay_shut_are"], ""),
     row(42, "Capabilities in the user namespace", &[], ""),
     row(43, "One host user for all", &["tests/tests/hostile/planted.rs::a_scratch_dir_on_disk_is_its_sandboxs_own"], "Without root all sandboxes are the one user who made them"),
-    row(44, "Landlock", &[], "Not there yet"),
+    row(44, "Landlock", &["core/tests/linux/layers.rs::landlock_restricts_every_command_and_lets_ordinary_work_go_on"], "Only that it is in force; what it stops the mounts stop too"),
     row(45, "Clock and names", &[], ""),
     row(46, "Speculation, SMT, KSM", &[], "Up to the operator of the machine"),
     row(47, "Fork bombs", &["tests/tests/hostile/resources.rs::a_fork_bomb_is_contained"], ""),
