@@ -32,9 +32,9 @@ fn a_paused_sandbox_makes_no_progress_and_then_goes_on() {
     for _ in 0..20 {
         sandbox.pause().unwrap();
         let paused_at = cpu();
-        std::thread::sleep(Duration::from_millis(20));
-        // The last time slices are accounted a moment after the freeze.
-        assert!(cpu() - paused_at < Duration::from_millis(1), "CPU time was used while paused");
+        std::thread::sleep(Duration::from_millis(50));
+        // The last time slices are accounted a moment after the freeze; on a busy machine more than one is.
+        assert!(cpu() - paused_at < Duration::from_millis(10), "CPU time was used while paused");
         sandbox.unpause().unwrap();
         eventually("it makes progress again", || cpu() > paused_at + Duration::from_millis(1));
     }
