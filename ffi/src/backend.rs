@@ -36,6 +36,9 @@ pub struct sandboxset_linux_options {
     /// A path: the keeper to run instead of the built-in one. NULL, the default: the built-in one, or what the
     /// environment variable SANDBOXSET_KEEPER names.
     pub keeper: *const c_char,
+    /// An absolute path: the directory in which OCI images are unpacked, made if it is missing; nobody else may be
+    /// able to write to it. NULL, the default: $XDG_CACHE_HOME/sandboxset/oci, or $HOME/.cache/sandboxset/oci.
+    pub image_cache: *const c_char,
 }
 
 /// What the sandboxes of a backend can do. Set struct_size before the call that fills it.
@@ -54,12 +57,13 @@ pub struct sandboxset_capabilities {
     pub files: u32,
 }
 
-// SAFETY: repr(C), size first, a raw pointer, no padding.
+// SAFETY: repr(C), size first, raw pointers, no padding.
 unsafe impl Plain for sandboxset_linux_options {
     const FIRST_SIZE: usize = 16;
 
     fn defaults() -> Self {
-        sandboxset_linux_options { struct_size: size_of::<Self>(), keeper: std::ptr::null() }
+        let null = std::ptr::null();
+        sandboxset_linux_options { struct_size: size_of::<Self>(), keeper: null, image_cache: null }
     }
 }
 
@@ -96,6 +100,7 @@ pub unsafe extern "C" fn sandboxset_backend_linux_new(
         let options = caller.options(options, "options")?;
         let mut linux = LinuxOptions::default();
         linux.keeper = caller.optional_path(options.keeper, "keeper")?;
+        linux.image_cache = caller.optional_path(options.image_cache, "image_cache")?;
         let backend = Arc::new(LinuxBackend::new(linux)?);
         out.write(handle::into_raw(AnyBackend { backend, mock: None }));
         Ok(())

@@ -16,8 +16,9 @@ use crate::text::{check_reserved, to_bool};
 pub struct sandboxset_spec {
     /// sizeof(sandboxset_spec).
     pub struct_size: usize,
-    /// A path: the directory of the host that is the root file system, always read-only. NULL, the default: the
-    /// host's own /usr, /bin, /lib* and a minimal /etc.
+    /// A path: the directory of the host that is the root file system, always read-only. Or "oci:DIR:TAG": an image
+    /// in an OCI image layout on disk, which sandboxset_new unpacks the first time that it is used; without ":TAG"
+    /// if there is only one image. NULL, the default: the host's own /usr, /bin, /lib* and a minimal /etc.
     pub root: *const c_char,
     /// A path: a directory of the host that appears read-only at /code. NULL, the default: none.
     pub code_dir: *const c_char,
@@ -202,7 +203,7 @@ pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<Sand
     let from = caller.options(spec, "spec")?;
     let mut spec = SandboxSpec::default();
     if let Some(root) = caller.optional_path(from.root, "root")? {
-        spec.root = RootFs::Directory(root);
+        spec.root = RootFs::parse(root)?;
     }
     spec.code_dir = caller.optional_path(from.code_dir, "code_dir")?;
     spec.binds = read_binds(caller, &from)?;

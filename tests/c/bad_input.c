@@ -231,6 +231,11 @@ static void out_of_range(void) {
   SPEC("root", spec.root = "/does/not/exist");
   SPEC("root", spec.root = "\xff\xfe");
   SPEC("root", spec.root = "");
+  SPEC("root", spec.root = "oci:");
+  SPEC("root", spec.root = "oci:relative:tag");
+  SPEC("root", spec.root = "oci:/does/not/exist:tag");
+  SPEC("root", spec.root = "oci:/tmp:");
+  SPEC("root", spec.root = "oci:/tmp:\xff\xfe");
   SPEC("code_dir", spec.code_dir = "/does/not/exist");
   SPEC("env", spec.env = no_pair);
   SPEC("env", spec.env = twice);

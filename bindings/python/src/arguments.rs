@@ -163,11 +163,15 @@ pub(crate) fn sandbox_path(field: &str, value: &Bound<'_, PyAny>) -> PyResult<Pa
 
 /// A path of the host, made absolute: Python programs name their own files relative to their working directory.
 pub(crate) fn host_path(field: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
-    let path = PathBuf::from(os_string(field, value)?);
+    absolute(value.py(), field, PathBuf::from(os_string(field, value)?))
+}
+
+/// A path as it is if it is absolute or empty, else below the working directory.
+pub(crate) fn absolute(py: Python<'_>, field: &str, path: PathBuf) -> PyResult<PathBuf> {
     if path.as_os_str().is_empty() || path.is_absolute() {
         return Ok(path);
     }
-    std::path::absolute(&path).map_err(|error| invalid(value.py(), field, error))
+    std::path::absolute(&path).map_err(|error| invalid(py, field, error))
 }
 
 /// A list or tuple of names. No generator, which could be used up, and no single str, whose items are letters.

@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 use sandboxset::{Bind, Config, LayerPolicy, Limits, Reuse, RootFs, Runtime, SandboxSpec, ScratchDirs};
 
 use crate::arguments::{
-    Optional, boolean, choice, environment, host_path, integer, integer_or, items, number, os_strings,
-    sandbox_path, seconds_or, wrong_type,
+    Optional, absolute, boolean, choice, environment, host_path, integer, integer_or, items, number,
+    os_string, os_strings, sandbox_path, seconds_or, wrong_type,
 };
 use crate::backend::clock;
+use crate::errors::raise;
 
 /// What `SandboxSet` was given, but for the backend and the policy.
 pub(crate) struct Arguments<'py> {
@@ -34,7 +35,7 @@ impl Arguments<'_> {
     pub(crate) fn spec(&self) -> PyResult<SandboxSpec> {
         let mut spec = SandboxSpec::default();
         if let Some(root) = &self.root {
-            spec.root = RootFs::Directory(host_path("root", root)?);
+            spec.root = root_fs(root)?;
         }
         spec.code_dir = self.code_dir.as_ref().map(|path| host_path("code_dir", path)).transpose()?;
         if let Some(binds) = &self.binds {
@@ -64,6 +65,17 @@ impl Arguments<'_> {
         config.clock = clock(&self.clock)?;
         Ok(config)
     }
+}
+
+/// A path, or `oci:DIR:TAG`; either may be relative to the working directory.
+fn root_fs(value: &Bound<'_, PyAny>) -> PyResult<RootFs> {
+    let py = value.py();
+    let root = RootFs::parse(os_string("root", value)?).map_err(|error| raise(py, error))?;
+    Ok(match root {
+        RootFs::OciLayout { dir, tag } => RootFs::OciLayout { dir: absolute(py, "root", dir)?, tag },
+        RootFs::Directory(path) => RootFs::Directory(absolute(py, "root", path)?),
+        RootFs::Host => RootFs::Host,
+    })
 }
 
 fn bind(value: &Bound<'_, PyAny>) -> PyResult<Bind> {

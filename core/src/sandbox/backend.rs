@@ -27,6 +27,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Does what has to be done once for all sandboxes of a spec, and answers the spec that `create` is given from
+    /// then on. Called once by every new set, after `validate`. May block: the Linux backend unpacks images here.
+    fn prepare(&self, spec: SandboxSpec) -> Result<SandboxSpec> {
+        Ok(spec)
+    }
+
     /// Makes one sandbox, running and ready to answer. Blocks, at most until `request.deadline`.
     /// On error nothing of it is left.
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>>;

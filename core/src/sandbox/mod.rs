@@ -23,6 +23,8 @@ pub use process::{BackendProcess, Connection, OutputStream, Process, Stream};
 pub use report::{IsolationReport, Layer, LayerStatus};
 pub use runtime::Runtime;
 pub use scratch::ScratchDirs;
+#[cfg(feature = "linux")]
+pub(crate) use spec::check_host_path;
 pub(crate) use spec::check_sandbox_path;
 pub use spec::{Bind, LayerPolicy, Limits, RootFs, SandboxSpec};
 

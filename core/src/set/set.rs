@@ -38,6 +38,8 @@ const TEARDOWN_GRACE: Duration = Duration::from_secs(5);
 impl SandboxSet {
     /// A set of sandboxes made by `backend` from `spec`. Makes no sandbox yet, unless `min_idle` asks for it.
     ///
+    /// Blocks while an image is unpacked, the first time that it is used, see [`crate::RootFs::OciLayout`].
+    ///
     /// Errors: `INVALID_ARGUMENT` naming the field, what the backend says to the spec, `FORKED_PROCESS`.
     pub fn new(backend: Arc<dyn Backend>, spec: SandboxSpec, config: Config) -> Result<Self> {
         forked::watch();
@@ -45,6 +47,7 @@ impl SandboxSet {
         config.validate()?;
         spec.validate()?;
         backend.validate(&spec)?;
+        let spec = backend.prepare(spec)?;
         let inner = Arc::new(Inner::new(backend, spec, config));
         inner.decide(|slots, effects| slots.allow_refill(effects));
         Ok(SandboxSet { handle: Arc::new(Handle { inner }) })

@@ -80,7 +80,8 @@ fn a_dead_keeper_means_dead_sandboxes_and_the_next_create_starts_a_new_one() {
     // A copy of the program makes a keeper of our own, so that the other tests keep theirs.
     let copy = disk.join(format!("keeper-{}", std::process::id()));
     std::fs::copy(crate::support::embedded_keeper(), &copy).unwrap();
-    let backend = LinuxBackend::new(LinuxOptions { keeper: Some(copy.clone()) }).unwrap();
+    let backend =
+        LinuxBackend::new(LinuxOptions { keeper: Some(copy.clone()), ..LinuxOptions::default() }).unwrap();
     for _ in 0..5 {
         let scratch = ScratchDirs::Disk(disk.clone());
         let Some(sandbox) = sandbox_from(backend.clone(), SandboxSpec::default(), scratch) else { break };
@@ -216,9 +217,12 @@ fn the_report_has_every_layer_before_and_after_the_first_create() {
 
 #[test]
 fn a_keeper_that_cannot_be_run_is_an_error_and_soon_a_fast_one() {
-    let missing = LinuxBackend::new(LinuxOptions { keeper: Some("/nonexistent".into()) });
+    let missing =
+        LinuxBackend::new(LinuxOptions { keeper: Some("/nonexistent".into()), ..LinuxOptions::default() });
     assert_eq!(missing.unwrap_err().field(), Some("keeper"));
-    let backend = LinuxBackend::new(LinuxOptions { keeper: Some("/bin/true".into()) }).unwrap();
+    let backend =
+        LinuxBackend::new(LinuxOptions { keeper: Some("/bin/true".into()), ..LinuxOptions::default() })
+            .unwrap();
     let request = || CreateRequest {
         id: SandboxId::next(),
         spec: Arc::new(SandboxSpec::default()),

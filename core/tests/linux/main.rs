@@ -5,9 +5,14 @@
 
 mod exec;
 mod files;
+#[cfg(feature = "oci")]
+#[allow(dead_code, reason = "the unit tests of the crate use the rest")]
+mod image;
 mod layers;
 mod lifecycle;
 mod nobody;
+#[cfg(feature = "oci")]
+mod oci;
 mod process;
 mod runtime;
 mod support;

@@ -69,10 +69,11 @@ class CancelToken:
 class LinuxBackend:
     """Makes sandboxes of Linux namespaces and cgroups; needs no root and no daemon.
 
-    `keeper` is the keeper program to run instead of the embedded one.
+    `keeper` is the keeper program to run instead of the embedded one. OCI images are unpacked in `image_cache`,
+    a directory of this user alone; default ``$XDG_CACHE_HOME/sandboxset/oci`` or ``~/.cache/sandboxset/oci``.
     """
 
-    def __new__(cls, *, keeper: Name | None = None) -> Self: ...
+    def __new__(cls, *, keeper: Name | None = None, image_cache: Name | None = None) -> Self: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final

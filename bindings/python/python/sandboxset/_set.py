@@ -33,7 +33,8 @@ class SandboxSet(_native.SandboxSet):
 
     Args:
         backend: makes the sandboxes; default ``LinuxBackend()``.
-        root: an unpacked image directory; default the host's own ``/usr``, ``/bin``, ``/lib*``, read-only.
+        root: an unpacked image directory, or ``oci:DIR:TAG`` for an image in an OCI image layout, which is unpacked
+            into the backend's ``image_cache`` first; default the host's own ``/usr``, ``/bin``, ``/lib*``, read-only.
         code_dir: a directory of the host that appears read-only at ``/code``.
         binds: further files or directories of the host, in mount order.
         env: the environment of every command, beneath the command's own; nothing of the host's is inherited.

@@ -9,6 +9,8 @@ mod fault;
 mod files;
 mod init;
 mod keeper;
+#[cfg(feature = "oci")]
+mod oci;
 mod process;
 mod program;
 mod report;
@@ -30,6 +32,7 @@ pub use self::doctor::{Check, CheckStatus, Diagnosis, doctor};
 use self::env::Environment;
 use self::keeper::Keeper;
 use self::sandbox::LinuxSandbox;
+use crate::sandbox::check_host_path;
 use crate::{
     Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, LayerPolicy,
     Phase, Result, RootFs, SandboxSpec, ScratchDirs,
@@ -47,10 +50,18 @@ pub struct LinuxBackend(Arc<Shared>);
 pub struct LinuxOptions {
     /// The keeper to run instead of the embedded one; also set by the variable `SANDBOXSET_KEEPER`.
     pub keeper: Option<PathBuf>,
+    /// An absolute path: the directory in which OCI images are unpacked, made if it is missing. It must be this
+    /// user's own, and writable by nobody else. Default: `$XDG_CACHE_HOME/sandboxset/oci`, or
+    /// `$HOME/.cache/sandboxset/oci`.
+    ///
+    /// An image stays there for the next process; it may be removed while no set uses it.
+    pub image_cache: Option<PathBuf>,
 }
 
 struct Shared {
     program: Option<PathBuf>,
+    #[cfg_attr(not(feature = "oci"), expect(dead_code, reason = "only images need it"))]
+    image_cache: Option<PathBuf>,
     keeper: Mutex<Option<Arc<Keeper>>>,
     reached: Mutex<Vec<LayerReport>>,
 }
@@ -75,7 +86,27 @@ impl LinuxBackend {
         {
             return Err(Error::invalid("keeper", format_args!("{} is not a file", path.display())));
         }
-        Ok(LinuxBackend(Arc::new(Shared { program, keeper: Mutex::default(), reached: Mutex::default() })))
+        if let Some(path) = &options.image_cache {
+            check_host_path("image_cache", path)?;
+        }
+        Ok(LinuxBackend(Arc::new(Shared {
+            program,
+            image_cache: options.image_cache,
+            keeper: Mutex::default(),
+            reached: Mutex::default(),
+        })))
+    }
+
+    /// The root directory of an image, unpacked if it is not there yet.
+    #[cfg(feature = "oci")]
+    fn unpack(&self, dir: &Path, tag: Option<&str>, deadline: Option<Instant>) -> Result<PathBuf> {
+        let cache = oci::Cache::new(self.0.image_cache.as_deref())?;
+        Ok(cache.resolve(dir, tag, deadline)?.path)
+    }
+
+    #[cfg(not(feature = "oci"))]
+    fn unpack(&self, _dir: &Path, _tag: Option<&str>, _deadline: Option<Instant>) -> Result<PathBuf> {
+        Err(Error::new(ErrorCode::Unsupported, Phase::Configure, "root: built without the feature oci"))
     }
 
     /// The keeper, started if there is none.
@@ -113,6 +144,13 @@ impl Backend for LinuxBackend {
         report::validate(spec)
     }
 
+    fn prepare(&self, mut spec: SandboxSpec) -> Result<SandboxSpec> {
+        if let RootFs::OciLayout { dir, tag } = &spec.root {
+            spec.root = RootFs::Directory(self.unpack(dir, tag.as_deref(), None)?);
+        }
+        Ok(spec)
+    }
+
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
         crate::forked::refuse_in_child(Phase::Create)?;
         let keeper = self.keeper(request.deadline)?;
@@ -136,6 +174,11 @@ impl Backend for LinuxBackend {
             root: match &spec.root {
                 RootFs::Host => Root::Host,
                 RootFs::Directory(path) => Root::Directory(path_bytes(path)),
+                // Only of a spec that was not prepared.
+                RootFs::OciLayout { dir, tag } => {
+                    let path = self.unpack(dir, tag.as_deref(), Some(request.deadline))?;
+                    Root::Directory(path_bytes(&path))
+                }
             },
             code_dir: spec.code_dir.as_deref().map(path_bytes),
             binds: spec
