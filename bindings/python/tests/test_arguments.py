@@ -52,6 +52,7 @@ SET: list[tuple[str, list[Any], list[Any]]] = [
     ("create_timeout", NO_TIME, [*BAD_TIME, 0]),
     ("reuse", NO_TEXT, ["", "Keep", "keep ", "\ud800", "x" * 10_000]),
     ("root", NO_NAME, [*BAD_NAME, "", "/no/such", "relative/no/such", "/etc/passwd", "/" + "x" * 5000]),
+    ("root", [], ["oci:", "oci:/no/such:tag", "oci:no/such", b"oci:/tmp:\xff", "oci:/tmp:"]),
     ("code_dir", NO_NAME, [*BAD_NAME, "", "/no/such", b"/no/such", Path("/no/such")]),
     ("scratch_dirs", NO_NAME, [*BAD_NAME, "", "/no/such"]),
     ("env", NO_MAP, [{"": "x"}, {"a=b": "x"}, {"a\0": "x"}, {"a": "x\0"}, {"\ud800": "x"}, {"a": b"x", b"a": "y"}]),

@@ -142,3 +142,46 @@ fn a_set_of_a_bad_image_is_not_made() {
     assert!(!arena.0.join("escaped").exists() && !arena.cache().join("escaped").exists());
     assert!(images(&arena.cache()).is_empty());
 }
+
+#[test]
+fn an_image_cannot_bend_what_is_mounted_over_it() {
+    let Some(base) = base_layer() else { return skip("no ldd, or no programs that it knows") };
+    let arena = Arena::new("bend");
+    let host = arena.0.join("host");
+    fs::create_dir(&host).unwrap();
+    fs::set_permissions(&host, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let own = ["proc", "dev", "sys", "tmp", "scratch", "code"];
+    let mut layout = arena.layout();
+    let targets = ["/", "..", "/proc/sys/kernel", "loop", "../../..", host.to_str().unwrap()];
+    for (number, target) in targets.into_iter().enumerate() {
+        let links = own.iter().fold(base.clone(), |layer, name| layer.link(name, target));
+        layout.image(Some(&format!("link{number}")), &[links.link("loop", "loop").link("mnt", target)]);
+    }
+    let files = own.iter().fold(base.clone(), |layer, name| layer.file(name, b"x", 0o644));
+    layout.image(Some("link6"), &[files.file("mnt", b"x", 0o644)]);
+    for number in 0..=6 {
+        let root = RootFs::OciLayout { dir: layout.dir.clone(), tag: Some(format!("link{number}")) };
+        let mut spec = SandboxSpec { root, ..SandboxSpec::default() };
+        let Some(sandbox) = sandbox_from(backend(&arena), spec.clone(), ScratchDirs::Tmpfs) else { return };
+        let script =
+            "cat /proc/self/status >/dev/null && for d in tmp scratch; do echo x > /$d/f || exit 9; done";
+        let output = sh(&sandbox, script);
+        assert_eq!(output.outcome, Outcome::Exited(0), "{number}: {:?}", output.stderr);
+        drop(sandbox);
+        // A mount of ours is never put through a link of the image.
+        spec.binds.push(sandboxset::Bind {
+            source: "/usr".into(),
+            target: "/mnt/usr".into(),
+            writable: false,
+        });
+        let id = sandboxset::SandboxId::next();
+        let deadline = std::time::Instant::now() + crate::support::HANG;
+        let request =
+            sandboxset::CreateRequest { id, spec: Arc::new(spec), scratch: ScratchDirs::Tmpfs, deadline };
+        let Err(error) = sandboxset::Backend::create(&backend(&arena), &request) else {
+            panic!("{number}: a bind went through the image's /mnt");
+        };
+        assert!(error.message().contains("/mnt/usr"), "{error}");
+        assert_eq!(fs::read_dir(&host).unwrap().count(), 0, "{number}");
+    }
+}
