@@ -316,6 +316,9 @@ typedef struct sandboxset_linux_options {
   // A path: the keeper to run instead of the built-in one. NULL, the default: the built-in one, or what the
   // environment variable SANDBOXSET_KEEPER names.
   const char *keeper;
+  // An absolute path: the directory in which OCI images are unpacked, made if it is missing; nobody else may be
+  // able to write to it. NULL, the default: $XDG_CACHE_HOME/sandboxset/oci, or $HOME/.cache/sandboxset/oci.
+  const char *image_cache;
 } sandboxset_linux_options;
 
 // The result of a call: SANDBOXSET_OK, or what went wrong. Later versions may return codes that are not listed
@@ -546,8 +549,9 @@ typedef struct sandboxset_runtime {
 typedef struct sandboxset_spec {
   // sizeof(sandboxset_spec).
   size_t struct_size;
-  // A path: the directory of the host that is the root file system, always read-only. NULL, the default: the
-  // host's own /usr, /bin, /lib* and a minimal /etc.
+  // A path: the directory of the host that is the root file system, always read-only. Or "oci:DIR:TAG": an image
+  // in an OCI image layout on disk, which sandboxset_new unpacks the first time that it is used; without ":TAG"
+  // if there is only one image. NULL, the default: the host's own /usr, /bin, /lib* and a minimal /etc.
   const char *root;
   // A path: a directory of the host that appears read-only at /code. NULL, the default: none.
   const char *code_dir;

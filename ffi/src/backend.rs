@@ -59,7 +59,7 @@ pub struct sandboxset_capabilities {
 
 // SAFETY: repr(C), size first, raw pointers, no padding.
 unsafe impl Plain for sandboxset_linux_options {
-    const FIRST_SIZE: usize = 16;
+    const FIRST_SIZE: usize = 24;
 
     fn defaults() -> Self {
         let null = std::ptr::null();

@@ -228,6 +228,13 @@ static void out_of_range(void) {
     change;                                                                              \
     INVALID(field, sandboxset_new(backend, &spec, NULL, &set, &error));                  \
   } while (0)
+  sandboxset_linux_options linux_options;
+  sandboxset_linux_options_init(&linux_options, sizeof linux_options);
+  CHECK(linux_options.image_cache == NULL);
+  linux_options.image_cache = "relative";
+  sandboxset_backend *no_backend = NULL;
+  INVALID("image_cache", sandboxset_backend_linux_new(&linux_options, &no_backend, &error));
+  CHECK(no_backend == NULL);
   SPEC("root", spec.root = "/does/not/exist");
   SPEC("root", spec.root = "\xff\xfe");
   SPEC("root", spec.root = "");

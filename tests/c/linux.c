@@ -282,6 +282,10 @@ static void bad_input(void) {
   spec.root = "/does/not/exist";
   INVALID("root", sandboxset_new(backend, &spec, NULL, &set, &error));
   CHECK(set == NULL);
+  /* A directory that is there, but is no image layout. */
+  spec.root = "oci:/usr:tag";
+  INVALID("root", sandboxset_new(backend, &spec, NULL, &set, &error));
+  CHECK(set == NULL);
 
   set = new_set(1, NULL);
   sandboxset_ref *ref = get(set);
