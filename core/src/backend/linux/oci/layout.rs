@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::Deserialize;
@@ -238,7 +238,7 @@ fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Refused> {
     serde_json::from_slice(bytes).map_err(|error| format!("{what}: {error}"))
 }
 
-fn read_small(path: &PathBuf, what: &str) -> Result<Vec<u8>, Refused> {
+fn read_small(path: &Path, what: &str) -> Result<Vec<u8>, Refused> {
     let mut bytes = Vec::new();
     let file = open_regular(path).map_err(|error| format!("{}: {error}", path.display()))?;
     file.take(MAX_JSON_BYTES + 1).read_to_end(&mut bytes).map_err(|error| format!("{what}: {error}"))?;
