@@ -55,6 +55,10 @@ pub struct sandboxset_capabilities {
     pub connect: u32,
     /// 1 if their files can be read, written, listed and removed.
     pub files: u32,
+    /// 1 if they can be reset, for SANDBOXSET_REUSE_RESET.
+    pub reset: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), size first, raw pointers, no padding.
@@ -69,10 +73,18 @@ unsafe impl Plain for sandboxset_linux_options {
 
 // SAFETY: repr(C), size first, integers, no padding.
 unsafe impl Plain for sandboxset_capabilities {
-    const FIRST_SIZE: usize = 24;
+    const FIRST_SIZE: usize = 32;
 
     fn defaults() -> Self {
-        sandboxset_capabilities { struct_size: size_of::<Self>(), pause: 0, exec: 0, connect: 0, files: 0 }
+        sandboxset_capabilities {
+            struct_size: size_of::<Self>(),
+            pause: 0,
+            exec: 0,
+            connect: 0,
+            files: 0,
+            reset: 0,
+            reserved: 0,
+        }
     }
 }
 
@@ -136,6 +148,7 @@ pub unsafe extern "C" fn sandboxset_backend_get_capabilities(
             exec: answer.exec.into(),
             connect: answer.connect.into(),
             files: answer.files.into(),
+            reset: answer.reset.into(),
             ..Plain::defaults()
         };
         caller.fill(capabilities, value, "capabilities")

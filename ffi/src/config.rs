@@ -13,6 +13,9 @@ use crate::text::{check_reserved, to_usize, unknown};
 
 /// What a put does before the sandbox becomes idle: nothing, the next holder finds what the last one left.
 pub const SANDBOXSET_REUSE_KEEP: u32 = 0;
+/// What a put does before the sandbox becomes idle: it is emptied in the background, and verified from outside to be
+/// as it was when fresh; any doubt destroys it. Not for sandboxes with a runtime.
+pub const SANDBOXSET_REUSE_RESET: u32 = 1;
 
 /// How a set behaves. Initialise it with sandboxset_config_init. What it points to is copied by sandboxset_new.
 #[derive(Clone, Copy)]
@@ -30,7 +33,7 @@ pub struct sandboxset_config {
     pub get_timeout_ms: u64,
     /// Milliseconds that one create may take; default 60000.
     pub create_timeout_ms: u64,
-    /// SANDBOXSET_REUSE_KEEP, the default.
+    /// SANDBOXSET_REUSE_KEEP, the default, or SANDBOXSET_REUSE_RESET.
     pub reuse: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -81,6 +84,7 @@ pub(crate) fn read(caller: &Caller, config: *const sandboxset_config) -> Result<
     config.create_timeout = Duration::from_millis(from.create_timeout_ms);
     config.reuse = match from.reuse {
         SANDBOXSET_REUSE_KEEP => Reuse::Keep,
+        SANDBOXSET_REUSE_RESET => Reuse::Reset,
         other => return Err(unknown(other, "reuse", "SANDBOXSET_REUSE_")),
     };
     if let Some(base) = caller.optional_path(from.scratch_dirs, "scratch_dirs")? {

@@ -25,6 +25,8 @@ pub const SANDBOXSET_EVENT_DESTROY: u32 = 4;
 pub const SANDBOXSET_EVENT_FAULT: u32 = 5;
 /// An event: `lost` events were dropped here, because the stream was not read in time.
 pub const SANDBOXSET_EVENT_LOST: u32 = 6;
+/// An event: the sandbox was reset after a put; the text says what was verified from outside.
+pub const SANDBOXSET_EVENT_RESET: u32 = 7;
 /// An event that this version of the library has no number for.
 pub const SANDBOXSET_EVENT_OTHER: u32 = 255;
 
@@ -61,7 +63,7 @@ pub struct sandboxset_event_info {
     pub sandbox_id: u64,
     /// How many events were lost, for SANDBOXSET_EVENT_LOST; else 0.
     pub lost: u64,
-    /// The reason of a destroy or the text of a fault, else "". Borrowed from the event.
+    /// The reason of a destroy, the text of a fault or what a reset verified, else "". Borrowed from the event.
     pub text: *const c_char,
     /// SANDBOXSET_EVENT_*. New kinds may be added.
     pub kind: u32,
@@ -101,6 +103,7 @@ pub unsafe extern "C" fn sandboxset_event_stream_next(
         let event = stream.next(Duration::from_millis(timeout_ms)).map(|event| {
             let text = match &event.kind {
                 EventKind::Destroy(text) | EventKind::Fault(text) => to_c_string(text.as_str()),
+                EventKind::Reset(report) => to_c_string(report.to_string()),
                 _ => CString::default(),
             };
             handle::into_raw(EventText { event, text })
@@ -133,6 +136,7 @@ pub unsafe extern "C" fn sandboxset_event_get_info(
             EventKind::Put => (SANDBOXSET_EVENT_PUT, 0),
             EventKind::Destroy(_) => (SANDBOXSET_EVENT_DESTROY, 0),
             EventKind::Fault(_) => (SANDBOXSET_EVENT_FAULT, 0),
+            EventKind::Reset(_) => (SANDBOXSET_EVENT_RESET, 0),
             EventKind::Lost(lost) => (SANDBOXSET_EVENT_LOST, *lost),
             _ => (SANDBOXSET_EVENT_OTHER, 0),
         };

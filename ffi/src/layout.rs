@@ -24,7 +24,7 @@ fn the_layout_is_the_frozen_one() {
     let mut table = String::new();
     layout! { table,
         backend::sandboxset_linux_options { struct_size, keeper, image_cache }
-        backend::sandboxset_capabilities { struct_size, pause, exec, connect, files }
+        backend::sandboxset_capabilities { struct_size, pause, exec, connect, files, reset, reserved }
         mock::sandboxset_mock_fault { struct_size, kind, reserved, message, delay_ms }
         spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers }
         spec::sandboxset_bind { struct_size, source, target, writable, reserved }
@@ -42,7 +42,8 @@ fn the_layout_is_the_frozen_one() {
         event::sandboxset_event_info { struct_size, sequence, sandbox_id, lost, text, kind, reserved }
         stats::sandboxset_stats { struct_size, idle, held, creating, resuming, returning, destroying,
             quarantined, waiting, gets, hits, misses_empty, misses_all_busy, misses_fresh_only,
-            misses_unhealthy, misses_other, waits, timeouts, created, create_failures, puts, destroyed }
+            misses_unhealthy, misses_other, waits, timeouts, created, create_failures, puts, destroyed,
+            resets, reset_failures }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/c/layout.txt");
     if std::env::var_os("SANDBOXSET_REWRITE").is_some() {

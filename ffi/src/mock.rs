@@ -25,6 +25,8 @@ pub const SANDBOXSET_MOCK_DESTROY: u32 = 3;
 pub const SANDBOXSET_MOCK_EXEC: u32 = 4;
 /// An operation of a mock: asking whether a sandbox died.
 pub const SANDBOXSET_MOCK_DEATH: u32 = 5;
+/// An operation of a mock: resetting a sandbox.
+pub const SANDBOXSET_MOCK_RESET: u32 = 6;
 
 /// A fault of a mock: the call fails, with `message` as its cause.
 pub const SANDBOXSET_MOCK_FAIL: u32 = 0;
@@ -166,6 +168,7 @@ fn to_operation(operation: u32) -> Result<MockOperation> {
         SANDBOXSET_MOCK_DESTROY => Ok(MockOperation::Destroy),
         SANDBOXSET_MOCK_EXEC => Ok(MockOperation::Exec),
         SANDBOXSET_MOCK_DEATH => Ok(MockOperation::Death),
+        SANDBOXSET_MOCK_RESET => Ok(MockOperation::Reset),
         other => Err(unknown(other, "operation", "SANDBOXSET_MOCK_")),
     }
 }

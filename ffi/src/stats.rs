@@ -52,11 +52,15 @@ pub struct sandboxset_stats {
     pub puts: u64,
     /// Sandboxes destroyed; sandboxset_destroy_reasons says why.
     pub destroyed: u64,
+    /// Sandboxes that were reset after a put.
+    pub resets: u64,
+    /// Resets that failed or were not verified; the sandbox was destroyed.
+    pub reset_failures: u64,
 }
 
 // SAFETY: repr(C), size first, integers, no padding.
 unsafe impl Plain for sandboxset_stats {
-    const FIRST_SIZE: usize = 176;
+    const FIRST_SIZE: usize = 192;
 
     fn defaults() -> Self {
         from_core(&Stats::default())
@@ -88,6 +92,8 @@ pub(crate) fn from_core(stats: &Stats) -> sandboxset_stats {
         create_failures: stats.create_failures,
         puts: stats.puts,
         destroyed: stats.destroyed,
+        resets: stats.resets,
+        reset_failures: stats.reset_failures,
     };
     for (reason, count) in &stats.misses {
         let field = match reason {

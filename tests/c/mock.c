@@ -35,6 +35,54 @@ static void a_failing_create(void) {
   sandboxset_backend_free(backend);
 }
 
+static void a_reset_and_one_that_fails(void) {
+  sandboxset_backend *backend = NULL;
+  OK(sandboxset_mock_new(&backend, &error));
+  sandboxset_capabilities capabilities = {.struct_size = sizeof capabilities};
+  OK(sandboxset_backend_get_capabilities(backend, &capabilities, &error));
+  CHECK(capabilities.reset == 1);
+  sandboxset_mock_fault fault;
+  sandboxset_mock_fault_init(&fault, sizeof fault);
+  fault.message = "something is left";
+  OK(sandboxset_mock_fault_at(backend, SANDBOXSET_MOCK_RESET, 2, &fault, &error));
+  sandboxset_config config;
+  sandboxset_config_init(&config, sizeof config);
+  config.max_size = 1;
+  config.reuse = SANDBOXSET_REUSE_RESET;
+  sandboxset *set = NULL;
+  OK(sandboxset_new(backend, NULL, &config, &set, &error));
+  sandboxset_event_stream *stream = NULL;
+  OK(sandboxset_events(set, 100, &stream, &error));
+
+  sandboxset_ref *first = get(set);
+  uint64_t id = sandboxset_ref_id(first);
+  put(first);
+  sandboxset_ref *second = get(set);
+  CHECK(sandboxset_ref_id(second) == id);
+  put(second);
+  sandboxset_ref *third = get(set);
+  CHECK(sandboxset_ref_id(third) != id);
+  sandboxset_stats stats = stats_of(set);
+  CHECK(stats.resets == 1 && stats.reset_failures == 1);
+  CHECK(calls(backend, SANDBOXSET_MOCK_RESET) == 2);
+  put(third);
+
+  int seen = 0;
+  while (!seen) {
+    sandboxset_event *event = NULL;
+    OK(sandboxset_event_stream_next(stream, 30000, &event, &error));
+    CHECK(event);
+    sandboxset_event_info info = {.struct_size = sizeof info};
+    OK(sandboxset_event_get_info(event, &info, &error));
+    seen = info.kind == SANDBOXSET_EVENT_RESET;
+    if (seen) CHECK(strcmp(info.text, "files: as when fresh") == 0 && info.sandbox_id == id);
+    sandboxset_event_free(event);
+  }
+  sandboxset_event_stream_free(stream);
+  close_and_free(set);
+  sandboxset_backend_free(backend);
+}
+
 static void a_failing_unpause(void) {
   sandboxset_backend *backend = NULL;
   sandboxset *set = mock_set(2, &backend);
@@ -80,6 +128,7 @@ static void a_hanging_create(void) {
 
 int main(void) {
   a_failing_create();
+  a_reset_and_one_that_fails();
   a_failing_unpause();
   a_hanging_create();
   return 0;

@@ -239,6 +239,7 @@ fn operation_of(value: &Bound<'_, PyAny>) -> PyResult<MockOperation> {
         ("death", MockOperation::Death),
         ("connect", MockOperation::Connect),
         ("files", MockOperation::Files),
+        ("reset", MockOperation::Reset),
     ];
     choice("operation", &Some(value.clone()), MockOperation::Create, &choices)
 }

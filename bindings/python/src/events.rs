@@ -92,17 +92,18 @@ impl Event {
         self.core.sandbox_id.get()
     }
 
-    /// `create`, `unpause`, `pause`, `put`, `destroy`, `fault` or `lost`.
+    /// `create`, `unpause`, `pause`, `put`, `reset`, `destroy`, `fault` or `lost`.
     #[getter]
     fn kind(&self) -> &'static str {
         self.core.kind.name()
     }
 
-    /// The reason of a destroy, or the text of a fault.
+    /// The reason of a destroy, the text of a fault, or what a reset verified from outside.
     #[getter]
-    fn reason(&self) -> Option<&str> {
+    fn reason(&self) -> Option<String> {
         match &self.core.kind {
-            EventKind::Destroy(text) | EventKind::Fault(text) => Some(text),
+            EventKind::Destroy(text) | EventKind::Fault(text) => Some(text.clone()),
+            EventKind::Reset(report) => Some(report.to_string()),
             _ => None,
         }
     }
@@ -119,6 +120,7 @@ impl Event {
     fn __repr__(&self) -> String {
         let detail = match &self.core.kind {
             EventKind::Destroy(text) | EventKind::Fault(text) => format!(", reason={text:?}"),
+            EventKind::Reset(report) => format!(", reason={:?}", report.to_string()),
             EventKind::Lost(count) => format!(", lost={count}"),
             _ => String::new(),
         };

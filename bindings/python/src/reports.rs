@@ -41,6 +41,10 @@ pub(crate) struct Stats {
     create_failures: u64,
     /// Sandboxes put back.
     puts: u64,
+    /// Sandboxes that were reset after a put.
+    resets: u64,
+    /// Resets that failed or were not verified; the sandbox was destroyed.
+    reset_failures: u64,
     /// Sandboxes destroyed.
     destroyed: u64,
     /// Sandboxes destroyed, by reason.
@@ -90,6 +94,8 @@ impl Stats {
             created: core.created,
             create_failures: core.create_failures,
             puts: core.puts,
+            resets: core.resets,
+            reset_failures: core.reset_failures,
             destroyed: core.destroyed,
             destroyed_by: core.destroyed_by.into_iter().collect(),
         }

@@ -58,7 +58,8 @@ impl Arguments<'_> {
         config.max_waiters = integer_or("max_waiters", &self.max_waiters, config.max_waiters)?;
         config.get_timeout = seconds_or("get_timeout", &self.get_timeout, config.get_timeout)?;
         config.create_timeout = seconds_or("create_timeout", &self.create_timeout, config.create_timeout)?;
-        config.reuse = choice("reuse", &self.reuse, config.reuse, &[("keep", Reuse::Keep)])?;
+        config.reuse =
+            choice("reuse", &self.reuse, config.reuse, &[("keep", Reuse::Keep), ("reset", Reuse::Reset)])?;
         if let Some(path) = &self.scratch_dirs {
             config.scratch_dirs = ScratchDirs::Disk(host_path("scratch_dirs", path)?);
         }

@@ -253,6 +253,33 @@ def test_a_slow_reader_of_events_is_told_of_the_loss(pool: sandboxset.SandboxSet
     assert any(event.kind == "lost" and event.lost and event.lost > 0 for event in kinds)
 
 
+def test_a_reset_before_the_next_holder(mock: sandboxset.MockBackend) -> None:
+    mock.fault_at("reset", 2, sandboxset.MockFault.fail("something is left"))
+    with sandboxset.SandboxSet(mock, max_size=1, reuse="reset") as pool:
+        events = pool.events()
+        with pool.get_or_create_unpaused() as first:
+            first.write_file("note", b"left")
+        with pool.get_or_create_unpaused() as second:
+            assert second.id == first.id
+            assert second.list_dir("/scratch") == []
+        with pool.get_or_create_unpaused() as third:
+            assert third.id != first.id
+        stats = pool.stats()
+        assert (stats.resets, stats.reset_failures) == (1, 1)
+        while (event := events.next(timeout=30)) and event.kind != "reset":
+            pass
+        assert event is not None and event.reason == "files: as when fresh" and "as when fresh" in repr(event)
+        while (event := events.next(timeout=30)) and event.kind != "destroy":
+            pass
+        assert event is not None and event.reason == "reset: something is left"
+
+
+def test_a_reset_of_sandboxes_with_a_runtime_is_refused(mock: sandboxset.MockBackend) -> None:
+    with pytest.raises(sandboxset.InvalidArgumentError) as caught:
+        sandboxset.SandboxSet(mock, reuse="reset", runtime=sandboxset.Runtime(["/run"]))
+    assert caught.value.field == "reuse"
+
+
 def test_a_report_of_the_isolation(pool: sandboxset.SandboxSet) -> None:
     report = pool.isolation_report()
     assert isinstance(report.layers, tuple)

@@ -14,5 +14,5 @@ mod wire;
 pub use frame::{FrameError, MAX_INLINE, receive, receive_untrusted, sealed_memfd, send};
 pub use host_users::{FIRST_HOST_ID, HOST_IDS, may_map_other_users};
 pub use owner::Owner;
-pub use remove_tree::remove_tree;
+pub use remove_tree::{empty_tree, remove_tree};
 pub use wire::*;

@@ -17,12 +17,19 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
         Err(Errno::NOENT) => return Ok(()),
         Err(errno) => return Err(errno),
     };
-    let mut moved = 0u64;
-    while !remove_level(top.as_fd(), top.as_fd(), &mut moved)? {}
+    empty_tree(top.as_fd())?;
     match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
         other => other,
     }
+}
+
+/// Removes everything in a directory, as [`remove_tree`] does, and keeps the directory. Its owner must have every
+/// right on it.
+pub fn empty_tree(top: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut moved = 0u64;
+    while !remove_level(top, top, &mut moved)? {}
+    Ok(())
 }
 
 /// Empties one directory: files are removed, and non-empty directories moved to `top`, unless they are there
@@ -75,7 +82,8 @@ fn flatten(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, moved: &mut u64) -> Result<
         let target = format!(".sandboxset-removing-{moved}");
         match rustix::fs::renameat(dir, name, top, &target) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(Errno::NOTEMPTY | Errno::EXIST) => continue,
+            // Something has that name already; the next pass removes it and takes another name.
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => continue,
             Err(errno) => return Err(errno),
         }
     }
@@ -137,6 +145,11 @@ mod tests {
         fs::create_dir(&tree).unwrap();
         symlink(&victim, tree.join("link")).unwrap();
         fs::write(tree.join("a\nb"), b"x").unwrap();
+        // The names that directories are moved to, taken by files and by a directory that is not empty.
+        for number in 1..=40 {
+            fs::write(tree.join(format!(".sandboxset-removing-{number}")), b"x").unwrap();
+        }
+        fs::create_dir_all(tree.join(".sandboxset-removing-41/inner/more")).unwrap();
         fs::create_dir_all(tree.join("closed/inner/more")).unwrap();
         fs::write(tree.join("closed/inner/file"), b"x").unwrap();
         fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();

@@ -219,11 +219,15 @@ pub(crate) fn child_signalfd() -> Result<OwnedFd, Errno> {
 
 /// Reaps one ended child, if there is one.
 pub(crate) fn reap() -> Option<Ended> {
+    reap_with(libc::WNOHANG)
+}
+
+fn reap_with(options: c_int) -> Option<Ended> {
     let mut status: c_int = 0;
     // SAFETY: rusage is plain old data, and both pointers are valid for the call.
     let (pid, usage) = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
+        (libc::wait4(-1, &raw mut status, options, &raw mut usage), usage)
     };
     if pid <= 0 {
         return None;
@@ -236,6 +240,80 @@ pub(crate) fn reap() -> Option<Ended> {
         cpu_us: micros(usage.ru_utime) + micros(usage.ru_stime),
         peak_memory_bytes: usage.ru_maxrss as u64 * 1024,
     })
+}
+
+/// Waits for any child to end and reaps it; `None` if there is no child.
+pub(crate) fn reap_next() -> Option<Ended> {
+    loop {
+        if let Some(ended) = reap_with(0) {
+            return Some(ended);
+        }
+        if last_errno() != Errno::INTR {
+            return None;
+        }
+    }
+}
+
+/// Removes every System V IPC object of this process's namespace. Returns how many are left.
+pub(crate) fn remove_sysv_ipc() -> Result<usize, Errno> {
+    /// A kind of object: its control call, what asks for all of them and for the one at an index, and which number
+    /// of the answer to the former says how many there are.
+    const KINDS: [(c_long, c_int, c_int, usize); 3] =
+        [(libc::SYS_shmctl, 14, 15, 0), (libc::SYS_semctl, 19, 20, 7), (libc::SYS_msgctl, 12, 13, 0)];
+    let mut left = 0;
+    for (call, info, stat_any, used) in KINDS {
+        // Larger than any structure that these calls fill.
+        let mut answer = [0i32; 128];
+        let mut control = |id: c_int, command: c_int| {
+            // SAFETY: the kernel writes at most the structure of the command, which the array is larger than; a
+            // removal ignores the pointer.
+            let result = unsafe {
+                match call {
+                    libc::SYS_semctl => libc::syscall(call, id, 0, command, answer.as_mut_ptr()),
+                    _ => libc::syscall(call, id, command, answer.as_mut_ptr()),
+                }
+            };
+            if result < 0 { Err(last_errno()) } else { Ok((result as c_int, answer)) }
+        };
+        let (last, _) = control(0, info)?;
+        for index in 0..=last {
+            // Nothing has this index.
+            let Ok((id, _)) = control(index, stat_any) else { continue };
+            match control(id, libc::IPC_RMID) {
+                Ok(_) | Err(Errno::INVAL | Errno::IDRM) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        left += usize::try_from(control(0, info)?.1[used]).unwrap_or(0);
+    }
+    Ok(left)
+}
+
+/// Whether there is a POSIX message queue in this process's namespace. They cannot be listed without a mount; but
+/// the limit on their memory counts all of them, so that with room for one only, another one can be made if there
+/// is none. Lowers the limit of this process.
+pub(crate) fn has_message_queues() -> Result<bool, Errno> {
+    /// More than the smallest queue costs, about 100 bytes, and less than two of them.
+    const ROOM_FOR_ONE: libc::rlim_t = 150;
+    const NAME: &CStr = c"sandboxset-reset";
+    let limit = libc::rlimit { rlim_cur: ROOM_FOR_ONE, rlim_max: ROOM_FOR_ONE };
+    // Flags, most messages, their size, and the current number.
+    let smallest: [c_long; 8] = [0, 1, 1, 0, 0, 0, 0, 0];
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: the limit, the name and the attributes live across the calls; a returned descriptor is new.
+    unsafe {
+        check(libc::setrlimit(libc::RLIMIT_MSGQUEUE, &raw const limit))?;
+        let made = libc::syscall(libc::SYS_mq_open, NAME.as_ptr(), flags, 0o600, smallest.as_ptr());
+        match owned(made as c_int) {
+            Ok(queue) => drop(queue),
+            Err(Errno::MFILE | Errno::EXIST) => return Ok(true),
+            // A kernel without them.
+            Err(Errno::NOSYS) => return Ok(false),
+            Err(errno) => return Err(errno),
+        }
+        check(libc::syscall(libc::SYS_mq_unlink, NAME.as_ptr()) as c_int)?;
+    }
+    Ok(false)
 }
 
 /// `kill(2)` with all its meanings of a pid: a process, minus a process group, or -1 for everybody.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this file. Host and keeper refuse to talk when theirs differ.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A path, argument or variable: any bytes but NUL.
 pub type Bytes = Vec<u8>;
@@ -264,6 +264,12 @@ pub enum ToInit {
     Remove {
         /// Absolute, or relative to the scratch dir.
         path: Bytes,
+    },
+    /// Kill every process but init, then empty `/scratch`, `/tmp` and `/dev/shm` and remove every System V IPC
+    /// object. Answered when nothing but init is left; fails if something is.
+    Reset {
+        /// The permissions of a fresh `/scratch`, which depend on where it is.
+        scratch_mode: u32,
     },
     /// Stop every process but init. Only where there is no cgroup to freeze.
     Stop,

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::sandbox::process::{BackendProcess, Connection};
 use crate::{
-    CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, Output, Phase, Result, SandboxId,
-    SandboxSpec, ScratchDirs, Usage,
+    CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, Output, Phase, ResetReport, Result,
+    SandboxId, SandboxSpec, ScratchDirs, Usage,
 };
 
 /// Makes sandboxes. Implementations are thread-safe; creates may run on several threads at once.
@@ -62,6 +62,8 @@ pub struct Capabilities {
     pub connect: bool,
     /// Their files can be read, written, listed and removed.
     pub files: bool,
+    /// They can be reset, and what the reset reached can be verified from outside.
+    pub reset: bool,
 }
 
 /// One sandbox, as its backend sees it.
@@ -79,6 +81,19 @@ pub trait BackendSandbox: Send + Sync {
 
     /// Ends it and removes everything that belongs to it. Idempotent, because a failed destroy is retried.
     fn destroy(&self) -> Result<()>;
+
+    /// Takes stock of the fresh sandbox; later resets are verified against it. Called once, before the first holder
+    /// has it, if it is to be reset at all.
+    fn prepare_reset(&self) -> Result<()> {
+        Err(unsupported(Phase::Create, "reset"))
+    }
+
+    /// Removes whatever its holders left in it and verifies from outside that it is as it was when stock was taken.
+    /// Called while it runs and nobody holds it. Any doubt is an error, and so is not to be done by the deadline.
+    fn reset(&self, deadline: Instant) -> Result<ResetReport> {
+        let _ = deadline;
+        Err(unsupported(Phase::Use, "reset"))
+    }
 
     /// Why it died, if it did. Cheap: called before every hand-out.
     fn death(&self) -> Option<String>;

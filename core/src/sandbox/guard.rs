@@ -8,6 +8,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -150,6 +151,33 @@ impl Guard {
             }
             Err(panic) => Err(self.panicked(Phase::Unpause, "unpause", &*panic)),
         }
+    }
+
+    /// Removes what its last holder left and has the backend verify that. On any error the sandbox is dead before the
+    /// error is returned.
+    pub(crate) fn reset(&self, deadline: Instant) -> Result<()> {
+        self.check(Phase::Use)?;
+        let error = match catch_unwind(AssertUnwindSafe(|| self.sandbox.reset(deadline))) {
+            Ok(Ok(report)) => {
+                self.check(Phase::Use)?;
+                self.publish(|| EventKind::Reset(report));
+                return Ok(());
+            }
+            Ok(Err(error)) => error,
+            Err(panic) => panic_error(Phase::Use, "the backend", &*panic),
+        };
+        if !self.is_dead() {
+            self.fail_reset(error.message());
+        }
+        Err(error.with_sandbox(self.id))
+    }
+
+    /// Nobody knows what is left in the sandbox.
+    #[cold]
+    pub(crate) fn fail_reset(&self, text: &str) {
+        tracing::warn!(sandbox = %self.id, text, "could not be reset");
+        self.publish(|| EventKind::Fault(format!("reset: {text}")));
+        self.doom(Killer::Fault, || format!("reset: {text}"));
     }
 
     /// Asks the backend whether the sandbox still lives; if not, it is dead from here on.
@@ -415,8 +443,6 @@ pub(crate) fn panic_error(phase: Phase, name: &str, panic: &(dyn std::any::Any +
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::backend::mock::{MockBackend, MockFault, MockOperation};
     use crate::{Backend, CreateRequest, ScratchDirs};

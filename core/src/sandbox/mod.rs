@@ -20,7 +20,7 @@ pub use files::{DirEntry, FileKind};
 pub(crate) use guard::{Guard, Killer, is_callers_mistake, panic_error};
 pub use output::{Outcome, Output, StreamOutput, Usage};
 pub use process::{BackendProcess, Connection, OutputStream, Process, Stream};
-pub use report::{IsolationReport, Layer, LayerStatus};
+pub use report::{IsolationReport, Layer, LayerStatus, ResetCheck, ResetReport};
 pub use runtime::Runtime;
 pub use scratch::ScratchDirs;
 #[cfg(feature = "linux")]

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     taint: Mutex<String>,
     /// Commands of the current holder that were started and have not ended.
     pub(super) running: AtomicUsize,
+    /// Calls of the current holder into the sandbox that have not returned.
+    pub(super) under_way: AtomicUsize,
     /// What is scheduled while it is in quarantine.
     pub(super) timers: Mutex<Vec<Timer>>,
 }
@@ -49,6 +51,7 @@ impl Entry {
             tainted: AtomicU64::new(0),
             taint: Mutex::new(String::new()),
             running: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
             timers: Mutex::new(Vec::new()),
         }
     }
@@ -71,7 +74,7 @@ impl Entry {
     #[inline]
     pub(super) fn end_lease(&self, generation: u64) -> bool {
         let (held, returning) = (word(generation, HELD), word(generation, RETURNING));
-        self.lease.compare_exchange(held, returning, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.lease.compare_exchange(held, returning, Ordering::SeqCst, Ordering::Acquire).is_ok()
     }
 
     /// Marks the sandbox of this lease as not reusable. The first reason is kept; an older lease changes nothing.
@@ -96,7 +99,7 @@ impl Entry {
     /// Whether the holder with this generation still has the sandbox.
     #[inline]
     pub(super) fn is_held(&self, generation: u64) -> bool {
-        self.lease.load(Ordering::Acquire) == word(generation, HELD)
+        self.lease.load(Ordering::SeqCst) == word(generation, HELD)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Error, Phase, Result, SandboxId, forked};
+use crate::{Error, Phase, ResetReport, Result, SandboxId, forked};
 
 /// One thing that happened to one sandbox of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub enum EventKind {
     Pause,
     /// Its holder put it back.
     Put,
+    /// It was reset after a put, and this was verified from outside.
+    Reset(ResetReport),
     /// It was destroyed, for this reason.
     Destroy(String),
     /// An operation on it failed, with this text.
@@ -49,6 +51,7 @@ impl EventKind {
             EventKind::Unpause => "unpause",
             EventKind::Pause => "pause",
             EventKind::Put => "put",
+            EventKind::Reset(_) => "reset",
             EventKind::Destroy(_) => "destroy",
             EventKind::Fault(_) => "fault",
             EventKind::Lost(_) => "lost",

@@ -14,7 +14,7 @@ use super::waiters::Waiter;
 use crate::clock::{self, Clock, Timer};
 use crate::sandbox::Killer;
 use crate::threads;
-use crate::{Backend, Config, Error, ErrorCode, Phase, Result, SandboxSpec};
+use crate::{Backend, Config, Error, ErrorCode, Phase, Result, Reuse, SandboxSpec};
 
 /// A set. Locks are taken one at a time and never across a backend call, an effect or an observer.
 pub(super) struct Inner {
@@ -116,6 +116,15 @@ impl Inner {
     #[inline]
     pub(super) fn somebody_waits(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// What to do with a running sandbox whose holder has put it back: reset it first, if that is the rule.
+    #[inline]
+    pub(super) fn put(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+        if self.config.reuse == Reuse::Reset {
+            return self.start_reset(entry, lease);
+        }
+        self.take_back(entry, lease);
     }
 
     /// What to do with a running sandbox whose lease has ended: pause it and make it idle, or hand it over.

@@ -1,4 +1,4 @@
-//! The work behind the callers' backs: creating, tearing down, and trying again after failures.
+//! The work behind the callers' backs: creating, resetting, tearing down, and trying again after failures.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::inner::Inner;
 use super::slots::{Admission, Lease};
 use crate::sandbox::{Guard, panic_error};
 use crate::threads;
-use crate::{CreateRequest, Error, ErrorCode, Phase, SandboxId};
+use crate::{BackendSandbox, CreateRequest, Error, ErrorCode, Phase, Result, Reuse, SandboxId};
 
 /// The first wait after a failure. It doubles with every further one.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -17,6 +17,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// How long a sandbox that cannot be destroyed keeps its place.
 const PLACE_KEPT: Duration = Duration::from_secs(5);
+/// How long a reset may take.
+const RESET: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Makes a sandbox on a worker, so that its caller can give up and a hanging backend delays only this place.
@@ -36,7 +38,7 @@ impl Inner {
             scratch: self.config.scratch_dirs.clone(),
             deadline: Instant::now() + self.config.create_timeout,
         };
-        let made = catch_unwind(AssertUnwindSafe(|| self.backend.create(&request)))
+        let made = catch_unwind(AssertUnwindSafe(|| self.make(&request)))
             .unwrap_or_else(|panic| Err(panic_error(Phase::Create, "create", &*panic)));
         match made {
             Ok(sandbox) => {
@@ -52,6 +54,61 @@ impl Inner {
             }
         }
         self.end_events_if_over();
+    }
+
+    fn make(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
+        let sandbox = self.backend.create(request)?;
+        if self.config.reuse == Reuse::Reset
+            && let Err(error) = sandbox.prepare_reset()
+        {
+            // What cannot be destroyed now its own drop gives up.
+            let _ = sandbox.destroy();
+            return Err(error.with_sandbox(request.id));
+        }
+        Ok(sandbox)
+    }
+
+    /// Resets a sandbox on a worker, so that the put does not wait for it. Until then it is returning.
+    pub(super) fn start_reset(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+        let (set, worker_entry) = (Arc::clone(self), Arc::clone(entry));
+        if threads::run(Box::new(move || set.reset(lease, &worker_entry))).is_err() {
+            self.reset_failed(lease, entry, "no thread could be started");
+        }
+    }
+
+    fn reset(self: &Arc<Self>, lease: Lease, entry: &Arc<Entry>) {
+        // The backend has the same deadline. This is for one that hangs: the destroy makes its call return.
+        let (set, late_entry) = (Arc::clone(self), Arc::clone(entry));
+        let late = move || {
+            let job = move || set.reset_failed(lease, &late_entry, &format!("not done within {RESET:?}"));
+            // Not on the timer thread, which must not block; without a worker the backend's deadline remains.
+            let _ = threads::run(Box::new(job));
+        };
+        let at = self.config.clock.now().saturating_add(RESET);
+        let timer = self.config.clock.schedule(at, Box::new(late));
+        let reset = entry.guard.reset(Instant::now() + RESET);
+        drop(timer);
+        match reset {
+            Ok(()) => {
+                self.decide(|slots, _| slots.count_reset(true));
+                self.take_back(entry, lease);
+            }
+            Err(error) => self.reset_failed(lease, entry, error.message()),
+        }
+    }
+
+    /// Destroys a sandbox of which nobody knows what is left in it, unless that was done already.
+    fn reset_failed(self: &Arc<Self>, lease: Lease, entry: &Arc<Entry>, text: &str) {
+        if !entry.guard.is_dead() {
+            entry.guard.fail_reset(text);
+        }
+        let reason =
+            entry.guard.death().map_or_else(|| format!("reset: {text}"), |death| death.reason.clone());
+        self.decide(|slots, effects| {
+            if slots.condemn(lease, reason.into(), effects) {
+                slots.count_reset(false);
+            }
+        });
     }
 
     /// Ends a doomed sandbox; on failure it is tried again later.

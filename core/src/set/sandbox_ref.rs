@@ -12,7 +12,7 @@ use super::slots::Lease;
 use crate::sandbox::{Killer, check_sandbox_path, is_callers_mistake, panic_error};
 use crate::{
     BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, EventKind, Outcome, Output,
-    Phase, Process, Result, SandboxId, Stdin, Usage, forked,
+    Phase, Process, Result, Reuse, SandboxId, Stdin, Usage, forked,
 };
 
 /// One caller's hold on one sandbox, from a get until `put` or `destroy`, exactly once. Thread-safe.
@@ -62,8 +62,8 @@ impl SandboxRef {
         SandboxRef { entry, lease, uses, ended: AtomicU8::new(HELD) }
     }
 
-    /// Gives the sandbox back: paused and idle, or straight to the oldest waiter. One that cannot be reused is
-    /// destroyed instead, without an error. A second put, or a put after destroy, is `STALE_REF`.
+    /// Gives the sandbox back: paused and idle, or straight to the oldest waiter; after a reset in the background, if
+    /// that is the set's rule. One that cannot be reused is destroyed instead, without an error. A second put, or a put after destroy, is `STALE_REF`.
     #[inline]
     pub fn put(&self) -> Result<()> {
         forked::refuse_in_child(Phase::Use)?;
@@ -77,7 +77,7 @@ impl SandboxRef {
             self.entry.set.end(self.lease, reason);
             return Ok(());
         }
-        self.entry.set.take_back(&self.entry, self.lease);
+        self.entry.set.put(&self.entry, self.lease);
         Ok(())
     }
 
@@ -233,6 +233,8 @@ impl SandboxRef {
         operation: impl FnOnce(&dyn BackendSandbox) -> Result<T>,
     ) -> Result<T> {
         forked::refuse_in_child(phase)?;
+        // Counted before the lease is looked at again, so that a put sees either the operation or has it refused.
+        let _under_way = UnderWay::begin(&self.entry);
         if !self.entry.is_held(self.lease.generation) {
             return Err(self.stale(phase));
         }
@@ -281,6 +283,9 @@ impl SandboxRef {
         if self.entry.running.load(Ordering::Acquire) > 0 {
             return Some("a command was still running at its put".to_owned());
         }
+        if self.entry.set.config.reuse == Reuse::Reset && self.entry.under_way.load(Ordering::SeqCst) > 0 {
+            return Some("reset: an operation was still under way at its put".to_owned());
+        }
         None
     }
 
@@ -308,6 +313,22 @@ impl Drop for SandboxRef {
         }
         let ended = if std::thread::panicking() { self.destroy("its holder panicked") } else { self.put() };
         debug_assert!(ended.is_ok(), "a lease ends only through its ref");
+    }
+}
+
+/// An operation that a holder has begun and that is not over.
+struct UnderWay<'a>(&'a Entry);
+
+impl<'a> UnderWay<'a> {
+    fn begin(entry: &'a Entry) -> Self {
+        entry.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(entry)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

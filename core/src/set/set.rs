@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::inner::Inner;
 use crate::{
     Acquire, Backend, Config, Error, ErrorCode, EventStream, GetOptions, IsolationReport, Phase, Result,
-    SandboxRef, SandboxSpec, Stats, forked,
+    Reuse, SandboxRef, SandboxSpec, Stats, forked,
 };
 
 /// All sandboxes of one function. Thread-safe; clones share one set, which is closed when the last one is dropped.
@@ -40,13 +40,17 @@ impl SandboxSet {
     ///
     /// Blocks while an image is unpacked, the first time that it is used, see [`crate::RootFs::OciLayout`].
     ///
-    /// Errors: `INVALID_ARGUMENT` naming the field, what the backend says to the spec, `FORKED_PROCESS`.
+    /// Errors: `INVALID_ARGUMENT` naming the field, what the backend says to the spec, `UNSUPPORTED` if it cannot do
+    /// what the config wants, `FORKED_PROCESS`.
     pub fn new(backend: Arc<dyn Backend>, spec: SandboxSpec, config: Config) -> Result<Self> {
         forked::watch();
         forked::refuse_in_child(Phase::Configure)?;
         config.validate()?;
         spec.validate()?;
         backend.validate(&spec)?;
+        if config.reuse == Reuse::Reset {
+            check_reset(&*backend, &spec)?;
+        }
         let spec = backend.prepare(spec)?;
         let inner = Arc::new(Inner::new(backend, spec, config));
         inner.decide(|slots, effects| slots.allow_refill(effects));
@@ -204,6 +208,23 @@ impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("backend", &self.inner.backend.name()).finish_non_exhaustive()
     }
+}
+
+fn check_reset(backend: &dyn Backend, spec: &SandboxSpec) -> Result<()> {
+    if spec.runtime.is_some() {
+        return Err(Error::invalid("reuse", "a reset would kill the runtime of the sandboxes"));
+    }
+    let emptied = ["/scratch", "/tmp", "/dev/shm"];
+    if let Some(bind) = spec.binds.iter().find(|bind| emptied.iter().any(|dir| bind.target.starts_with(dir)))
+    {
+        let target = bind.target.display();
+        return Err(Error::invalid("reuse", format_args!("a reset would empty what is bound to {target}")));
+    }
+    if !backend.capabilities().reset {
+        let message = format!("reuse: the {} backend cannot reset sandboxes here", backend.name());
+        return Err(Error::new(ErrorCode::Unsupported, Phase::Configure, message));
+    }
+    Ok(())
 }
 
 fn describe(state: &str, entry: Option<&super::entry::Entry>) -> String {

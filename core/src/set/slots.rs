@@ -186,6 +186,8 @@ struct Counters {
     created: u64,
     create_failures: u64,
     puts: u64,
+    resets: u64,
+    reset_failures: u64,
     destroyed: Retired,
 }
 
@@ -413,6 +415,15 @@ impl<S: Occupant, W> Slots<S, W> {
         }
     }
 
+    /// Counts a reset that was tried.
+    pub(super) fn count_reset(&mut self, succeeded: bool) {
+        let counter = match succeeded {
+            true => &mut self.counters.resets,
+            false => &mut self.counters.reset_failures,
+        };
+        *counter += 1;
+    }
+
     /// Counts a get that gave up because of its deadline.
     pub(super) fn count_timeout(&mut self) {
         self.counters.timeouts += 1;
@@ -449,6 +460,8 @@ impl<S: Occupant, W> Slots<S, W> {
             created: counters.created,
             create_failures: counters.create_failures,
             puts: counters.puts,
+            resets: counters.resets,
+            reset_failures: counters.reset_failures,
             destroyed: counters.destroyed.total(),
             destroyed_by: counters.destroyed.by_reason(),
         }

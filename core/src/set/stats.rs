@@ -13,7 +13,7 @@ pub struct Stats {
     pub creating: usize,
     /// Sandboxes being unpaused.
     pub resuming: usize,
-    /// Sandboxes being paused after a put.
+    /// Sandboxes being reset or paused after a put.
     pub returning: usize,
     /// Sandboxes being destroyed.
     pub destroying: usize,
@@ -37,6 +37,10 @@ pub struct Stats {
     pub create_failures: u64,
     /// Sandboxes put back.
     pub puts: u64,
+    /// Sandboxes that were reset after a put.
+    pub resets: u64,
+    /// Resets that failed or were not verified; the sandbox was destroyed.
+    pub reset_failures: u64,
     /// Sandboxes destroyed.
     pub destroyed: u64,
     /// Sandboxes destroyed, by reason, in no particular order.

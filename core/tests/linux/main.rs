@@ -14,5 +14,6 @@ mod nobody;
 #[cfg(feature = "oci")]
 mod oci;
 mod process;
+mod reset;
 mod runtime;
 mod support;

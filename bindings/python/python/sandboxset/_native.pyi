@@ -36,7 +36,9 @@ __all__ = [
 ]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
-_Operation: TypeAlias = Literal["create", "pause", "unpause", "destroy", "exec", "death", "connect", "files"]
+_Operation: TypeAlias = Literal[
+    "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset"
+]
 _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory", "output_limit"]
 
 def error_table() -> list[tuple[int, str, bool]]:
@@ -161,7 +163,7 @@ class SandboxSet:
         max_waiters: int | None = None,
         get_timeout: float | None = None,
         create_timeout: float | None = None,
-        reuse: Literal["keep"] | None = None,
+        reuse: Literal["keep", "reset"] | None = None,
         scratch_dirs: Name | None = None,
         command_policy: Any = None,
         clock: ManualClock | None = None,
@@ -574,6 +576,14 @@ class Stats:
         """Sandboxes put back."""
 
     @property
+    def resets(self) -> int:
+        """Sandboxes that were reset after a put."""
+
+    @property
+    def reset_failures(self) -> int:
+        """Resets that failed or were not verified; the sandbox was destroyed."""
+
+    @property
     def destroyed(self) -> int:
         """Sandboxes destroyed."""
 
@@ -606,12 +616,12 @@ class Event:
         """The id of the sandbox."""
 
     @property
-    def kind(self) -> Literal["create", "unpause", "pause", "put", "destroy", "fault", "lost"]:
+    def kind(self) -> Literal["create", "unpause", "pause", "put", "reset", "destroy", "fault", "lost"]:
         """What happened."""
 
     @property
     def reason(self) -> str | None:
-        """The reason of a destroy, or the text of a fault."""
+        """The reason of a destroy, the text of a fault, or what a reset verified from outside."""
 
     @property
     def lost(self) -> int | None:

@@ -47,7 +47,8 @@ class SandboxSet(_native.SandboxSet):
         max_waiters: callers that may wait at once; default 1024.
         get_timeout: how long a get waits unless told otherwise; default 30.
         create_timeout: how long one create may take; default 60.
-        reuse: what a put does first: ``keep`` leaves everything to the next holder.
+        reuse: what a put does first: ``keep`` leaves everything to the next holder; ``reset`` empties the sandbox in
+            the background and verifies from outside that it is as it was when fresh, and any doubt destroys it.
         scratch_dirs: a directory of the host to make scratch dirs in; default a tmpfs for each sandbox.
         command_policy: may refuse or rewrite every command; see ``CommandPolicy``.
         clock: where time comes from, for tests.
@@ -71,7 +72,7 @@ class SandboxSet(_native.SandboxSet):
         max_waiters: int | None = None,
         get_timeout: float | None = None,
         create_timeout: float | None = None,
-        reuse: Literal["keep"] | None = None,
+        reuse: Literal["keep", "reset"] | None = None,
         scratch_dirs: Name | None = None,
         command_policy: CommandPolicy | None = None,
         clock: _native.ManualClock | None = None,

@@ -10,6 +10,7 @@ mod files;
 mod landlock;
 mod mounts;
 mod proc;
+mod reset;
 mod root;
 
 use std::num::NonZeroU64;
@@ -256,6 +257,9 @@ impl<'a> Init<'a> {
                 return files::in_child(reply, || files::write(&path, mode, &contents));
             }
             ToInit::Remove { path } => return files::in_child(reply, || files::remove(&path)),
+            ToInit::Reset { scratch_mode } => {
+                return reset::reset(&mut self.commands, scratch_mode, &reply);
+            }
             ToInit::Stop => self.commands.stop_all().map(|()| None),
             ToInit::Continue => self.commands.continue_all().map(|()| None),
         };

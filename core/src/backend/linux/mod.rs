@@ -14,6 +14,7 @@ mod oci;
 mod process;
 mod program;
 mod report;
+mod reset;
 mod running;
 mod sandbox;
 mod streams;
@@ -128,7 +129,7 @@ impl Backend for LinuxBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { pause: true, exec: true, connect: true, files: true }
+        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true }
     }
 
     fn isolation_report(&self) -> IsolationReport {

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -18,10 +18,10 @@ use super::env::Environment;
 use super::init::{ANSWER, Init, Patience};
 use super::keeper::{Created, Keeper, Obituary};
 use super::wait::{readable, readable_now};
-use super::{connect, exec, fault, files};
+use super::{connect, exec, fault, files, reset};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, Output,
-    Phase, Result, SandboxId, Usage,
+    Phase, ResetReport, Result, SandboxId, Usage,
 };
 
 /// How long a killed sandbox may take to be gone, and then its keeper to remove what is left of it.
@@ -39,10 +39,12 @@ pub(super) struct Inner {
     keeper: Arc<Keeper>,
     /// The name of its cgroup directories.
     cgroup_name: String,
-    pidfd: OwnedFd,
+    pub(super) pidfd: OwnedFd,
     obituary: Obituary,
     /// The scratch dir on the host, if it is not a tmpfs inside.
-    disk_scratch: Option<PathBuf>,
+    pub(super) disk_scratch: Option<PathBuf>,
+    /// What it was like when nobody had used it, if it will be reset.
+    pub(super) fresh: OnceLock<reset::Fresh>,
     created_at: Instant,
     destroyed: AtomicBool,
 }
@@ -69,6 +71,7 @@ impl LinuxSandbox {
             pidfd: created.pidfd,
             obituary: created.obituary,
             disk_scratch,
+            fresh: OnceLock::new(),
             created_at: Instant::now(),
             destroyed: AtomicBool::new(false),
         })))
@@ -205,6 +208,14 @@ impl BackendSandbox for LinuxSandbox {
 
     fn destroy(&self) -> Result<()> {
         self.0.destroy()
+    }
+
+    fn prepare_reset(&self) -> Result<()> {
+        reset::prepare(&self.0)
+    }
+
+    fn reset(&self, deadline: Instant) -> Result<ResetReport> {
+        reset::reset(&self.0, deadline)
     }
 
     fn death(&self) -> Option<String> {

@@ -13,7 +13,7 @@ use super::runtime::MockStream;
 use super::script::{Counters, MockOperation, Shared};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
-    ErrorCode, Output, Phase, Result, SandboxId, Usage,
+    ErrorCode, Output, Phase, ResetReport, Result, SandboxId, Usage,
 };
 
 /// One sandbox, as its guard sees it.
@@ -139,6 +139,18 @@ impl BackendSandbox for MockSandbox {
         self.shared.enter(&self.body, MockOperation::Destroy)?;
         self.shared.unregister(&self.body);
         Ok(())
+    }
+
+    fn prepare_reset(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset(&self, _deadline: Instant) -> Result<ResetReport> {
+        self.enter(MockOperation::Reset, Phase::Use)?;
+        *self.body.files.lock() = Files::default();
+        let mut report = ResetReport::default();
+        report.add("files", "as when fresh");
+        Ok(report)
     }
 
     fn death(&self) -> Option<String> {

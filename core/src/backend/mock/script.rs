@@ -31,6 +31,8 @@ pub enum MockOperation {
     Connect,
     /// Reading, writing, listing or removing a file.
     Files,
+    /// Resetting one.
+    Reset,
 }
 
 /// What happens at a scripted call.
@@ -50,7 +52,7 @@ pub enum MockFault {
     Panic,
 }
 
-pub(super) const OPERATIONS: usize = 8;
+pub(super) const OPERATIONS: usize = 9;
 
 /// How often each operation was called.
 pub(super) type Counters = [AtomicU64; OPERATIONS];
@@ -232,7 +234,7 @@ impl Shared {
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        let everything = Capabilities { pause: true, exec: true, connect: true, files: true };
+        let everything = Capabilities { pause: true, exec: true, connect: true, files: true, reset: true };
         self.state.lock().capabilities.unwrap_or(everything)
     }
 
@@ -282,6 +284,7 @@ fn failed(operation: MockOperation, cause: String) -> Error {
         MockOperation::Death => (ErrorCode::SandboxDead, Phase::Use),
         MockOperation::Connect => (ErrorCode::BackendUnavailable, Phase::Connect),
         MockOperation::Files => (ErrorCode::BackendUnavailable, Phase::Files),
+        MockOperation::Reset => (ErrorCode::Internal, Phase::Use),
     };
     Error::new(code, phase, cause)
 }

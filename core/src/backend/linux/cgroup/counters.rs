@@ -22,6 +22,17 @@ impl SandboxCgroups {
         file.ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
     }
 
+    /// The memory that it holds and that nobody could take from it: of processes and of files in memory. `None`
+    /// where nobody counts. The kernel gathers these counts only from time to time.
+    pub(in super::super) fn held_memory(&self) -> Option<u64> {
+        let (text, keys) = match self.v1(Controller::Memory) {
+            Some(dir) => (read(dir, "memory.stat").ok()?, ["total_rss", "total_shmem"]),
+            None => (read(&self.unified.as_ref()?.dir, "memory.stat").ok()?, ["anon", "shmem"]),
+        };
+        // Without a limit on it a v2 cgroup has no such file; some v1 kernels do not count shared memory.
+        Some(keyed(&text, keys[0])? + keyed(&text, keys[1]).unwrap_or(0))
+    }
+
     /// What the sandbox uses now; what nobody counts is zero. The wall clock time is the caller's.
     pub(in super::super) fn usage(&self) -> Usage {
         let unified = |name| self.unified.as_ref().and_then(|unified| number(&unified.dir, name));

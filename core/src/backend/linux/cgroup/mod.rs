@@ -1,5 +1,6 @@
 //! Control groups: where they may be made, and what the host does with those of a sandbox.
 
+mod alone;
 mod control;
 mod counters;
 mod lane;
