@@ -119,6 +119,10 @@
 // What a put does before the sandbox becomes idle: nothing, the next holder finds what the last one left.
 #define SANDBOXSET_REUSE_KEEP 0
 
+// What a put does before the sandbox becomes idle: it is emptied in the background, and verified from outside to be
+// as it was when fresh; any doubt destroys it. Not for sandboxes with a runtime.
+#define SANDBOXSET_REUSE_RESET 1
+
 // The kind of a file: a regular file.
 #define SANDBOXSET_FILE_REGULAR 0
 
@@ -151,6 +155,9 @@
 
 // An event: `lost` events were dropped here, because the stream was not read in time.
 #define SANDBOXSET_EVENT_LOST 6
+
+// An event: the sandbox was reset after a put; the text says what was verified from outside.
+#define SANDBOXSET_EVENT_RESET 7
 
 // An event that this version of the library has no number for.
 #define SANDBOXSET_EVENT_OTHER 255
@@ -187,6 +194,9 @@
 
 // An operation of a mock: asking whether a sandbox died.
 #define SANDBOXSET_MOCK_DEATH 5
+
+// An operation of a mock: resetting a sandbox.
+#define SANDBOXSET_MOCK_RESET 6
 
 // A fault of a mock: the call fails, with `message` as its cause.
 #define SANDBOXSET_MOCK_FAIL 0
@@ -337,6 +347,10 @@ typedef struct sandboxset_capabilities {
   uint32_t connect;
   // 1 if their files can be read, written, listed and removed.
   uint32_t files;
+  // 1 if they can be reset, for SANDBOXSET_REUSE_RESET.
+  uint32_t reset;
+  // 0.
+  uint32_t reserved;
 } sandboxset_capabilities;
 
 // A program, its arguments and its surroundings. Initialise it with sandboxset_command_init. What it points to is
@@ -388,7 +402,7 @@ typedef struct sandboxset_config {
   uint64_t get_timeout_ms;
   // Milliseconds that one create may take; default 60000.
   uint64_t create_timeout_ms;
-  // SANDBOXSET_REUSE_KEEP, the default.
+  // SANDBOXSET_REUSE_KEEP, the default, or SANDBOXSET_REUSE_RESET.
   uint32_t reuse;
   // Must be 0.
   uint32_t reserved;
@@ -421,7 +435,7 @@ typedef struct sandboxset_event_info {
   uint64_t sandbox_id;
   // How many events were lost, for SANDBOXSET_EVENT_LOST; else 0.
   uint64_t lost;
-  // The reason of a destroy or the text of a fault, else "". Borrowed from the event.
+  // The reason of a destroy, the text of a fault or what a reset verified, else "". Borrowed from the event.
   const char *text;
   // SANDBOXSET_EVENT_*. New kinds may be added.
   uint32_t kind;
@@ -618,6 +632,10 @@ typedef struct sandboxset_stats {
   uint64_t puts;
   // Sandboxes destroyed; sandboxset_destroy_reasons says why.
   uint64_t destroyed;
+  // Sandboxes that were reset after a put.
+  uint64_t resets;
+  // Resets that failed or were not verified; the sandbox was destroyed.
+  uint64_t reset_failures;
 } sandboxset_stats;
 
 // Success.

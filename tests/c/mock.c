@@ -37,7 +37,7 @@ static void a_failing_create(void) {
 
 static void a_reset_and_one_that_fails(void) {
   sandboxset_backend *backend = NULL;
-  OK(sandboxset_mock_new(&backend, &error));
+  OK(sandboxset_backend_mock_new(&backend, &error));
   sandboxset_capabilities capabilities = {.struct_size = sizeof capabilities};
   OK(sandboxset_backend_get_capabilities(backend, &capabilities, &error));
   CHECK(capabilities.reset == 1);
