@@ -19,6 +19,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 const PLACE_KEPT: Duration = Duration::from_secs(5);
 /// How long a reset may take.
 const RESET: Duration = Duration::from_secs(5);
+/// How much earlier the backend must give up, so that its reason is the one that is kept.
+const RESET_MARGIN: Duration = Duration::from_millis(500);
 
 impl Inner {
     /// Makes a sandbox on a worker, so that its caller can give up and a hanging backend delays only this place.
@@ -77,7 +79,7 @@ impl Inner {
     }
 
     fn reset(self: &Arc<Self>, lease: Lease, entry: &Arc<Entry>) {
-        // The backend has the same deadline. This is for one that hangs: the destroy makes its call return.
+        // The backend has a deadline of its own. This is for one that hangs: the destroy makes its call return.
         let (set, late_entry) = (Arc::clone(self), Arc::clone(entry));
         let late = move || {
             let job = move || set.reset_failed(lease, &late_entry, &format!("not done within {RESET:?}"));
@@ -86,7 +88,7 @@ impl Inner {
         };
         let at = self.config.clock.now().saturating_add(RESET);
         let timer = self.config.clock.schedule(at, Box::new(late));
-        let reset = entry.guard.reset(Instant::now() + RESET);
+        let reset = entry.guard.reset(Instant::now() + (RESET - RESET_MARGIN));
         drop(timer);
         match reset {
             Ok(()) => {
