@@ -55,13 +55,13 @@ static void a_reset_and_one_that_fails(void) {
   OK(sandboxset_events(set, 100, &stream, &error));
 
   sandboxset_ref *first = get(set);
-  uint64_t id = sandboxset_ref_id(first);
+  uint64_t id = id_of(first);
   put(first);
   sandboxset_ref *second = get(set);
-  CHECK(sandboxset_ref_id(second) == id);
+  CHECK(id_of(second) == id);
   put(second);
   sandboxset_ref *third = get(set);
-  CHECK(sandboxset_ref_id(third) != id);
+  CHECK(id_of(third) != id);
   sandboxset_stats stats = stats_of(set);
   CHECK(stats.resets == 1 && stats.reset_failures == 1);
   CHECK(calls(backend, SANDBOXSET_MOCK_RESET) == 2);

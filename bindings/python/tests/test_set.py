@@ -264,7 +264,7 @@ def test_a_reset_before_the_next_holder(mock: sandboxset.MockBackend) -> None:
             assert second.list_dir("/scratch") == []
         with pool.get_or_create_unpaused() as third:
             assert third.id != first.id
-        stats = pool.stats()
+            stats = pool.stats()
         assert (stats.resets, stats.reset_failures) == (1, 1)
         while (event := events.next(timeout=30)) and event.kind != "reset":
             pass
