@@ -84,7 +84,7 @@ const ROWS: &[Row] = &[
     row(56, "Floods of the kernel log", &[], "Not measured"),
     row(57, "Network", &[], ""),
     row(58, "Sockets of daemons", &[], "A bind of a directory may hold sockets: it is the caller's choice"),
-    row(59, "Left-overs of the former holder", &["core/tests/linux/exec.rs::what_a_command_leaves_behind_is_killed_when_it_ends"], "Files in a reused sandbox stay; ask for a fresh one to be without"),
+    row(59, "Left-overs of the former holder", &["core/tests/linux/exec.rs::what_a_command_leaves_behind_is_killed_when_it_ends", "core/tests/linux/reset.rs::the_next_holder_finds_what_is_in_a_sandbox_that_was_never_used"], "By default files in a reused sandbox stay; `reuse: Reset` removes them"),
     row(60, "Stale refs", &["core/tests/refs.rs::a_stale_ref_never_touches_the_next_holder", "core/tests/refs.rs::of_eight_racing_puts_exactly_one_counts"], ""),
     row(61, "Bytes of the attacker in messages", &["tests/tests/bad_input.rs::refused_on_linux"], ""),
     row(62, "A hostile init", &["core/keeper/tests/protocol.rs::commands_run_confined_and_everything_ends_with_the_host"], "No live hostile init, no fuzzing of the frames"),
