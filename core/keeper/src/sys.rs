@@ -289,33 +289,6 @@ pub(crate) fn remove_sysv_ipc() -> Result<usize, Errno> {
     Ok(left)
 }
 
-/// Whether there is a POSIX message queue in this process's namespace. They cannot be listed without a mount; but
-/// the limit on their memory counts all of them, so that with room for one only, another one can be made if there
-/// is none. Lowers the limit of this process.
-pub(crate) fn has_message_queues() -> Result<bool, Errno> {
-    /// More than the smallest queue costs, about 100 bytes, and less than two of them.
-    const ROOM_FOR_ONE: libc::rlim_t = 150;
-    const NAME: &CStr = c"sandboxset-reset";
-    let limit = libc::rlimit { rlim_cur: ROOM_FOR_ONE, rlim_max: ROOM_FOR_ONE };
-    // Flags, most messages, their size, and the current number.
-    let smallest: [c_long; 8] = [0, 1, 1, 0, 0, 0, 0, 0];
-    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR | libc::O_CLOEXEC;
-    // SAFETY: the limit, the name and the attributes live across the calls; a returned descriptor is new.
-    unsafe {
-        check(libc::setrlimit(libc::RLIMIT_MSGQUEUE, &raw const limit))?;
-        let made = libc::syscall(libc::SYS_mq_open, NAME.as_ptr(), flags, 0o600, smallest.as_ptr());
-        match owned(made as c_int) {
-            Ok(queue) => drop(queue),
-            Err(Errno::MFILE | Errno::EXIST) => return Ok(true),
-            // A kernel without them.
-            Err(Errno::NOSYS) => return Ok(false),
-            Err(errno) => return Err(errno),
-        }
-        check(libc::syscall(libc::SYS_mq_unlink, NAME.as_ptr()) as c_int)?;
-    }
-    Ok(false)
-}
-
 /// `kill(2)` with all its meanings of a pid: a process, minus a process group, or -1 for everybody.
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     // SAFETY: kill takes any numbers.

@@ -265,7 +265,7 @@ pub enum ToInit {
         /// Absolute, or relative to the scratch dir.
         path: Bytes,
     },
-    /// Kill every process but init, then empty `/scratch`, `/tmp` and `/dev/shm` and remove every System V IPC
+    /// Kill every process but init, then empty `/scratch`, `/tmp`, `/dev/shm` and `/dev/mqueue` and remove every System V IPC
     /// object. Answered when nothing but init is left; fails if something is.
     Reset {
         /// The permissions of a fresh `/scratch`, which depend on where it is.

@@ -36,8 +36,8 @@ pub enum Reuse {
     /// Nothing: the next holder finds what the last one left.
     #[default]
     Keep,
-    /// The sandbox is emptied: every process is killed, and what was written to its scratch dir, `/tmp` and
-    /// `/dev/shm` or shared by System V IPC is removed. Then it is verified from outside that it is as it was when
+    /// The sandbox is emptied: every process is killed, and what was written to its scratch dir, `/tmp`,
+    /// `/dev/shm` and message queues or shared by System V IPC is removed. Then it is verified from outside that it is as it was when
     /// fresh. Any doubt destroys it, and so does taking longer than 5 s.
     ///
     /// The put does not wait for it. For holders who trust each other: what a reset cannot take back is how far

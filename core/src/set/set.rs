@@ -214,7 +214,7 @@ fn check_reset(backend: &dyn Backend, spec: &SandboxSpec) -> Result<()> {
     if spec.runtime.is_some() {
         return Err(Error::invalid("reuse", "a reset would kill the runtime of the sandboxes"));
     }
-    let emptied = ["/scratch", "/tmp", "/dev/shm"];
+    let emptied = ["/scratch", "/tmp", "/dev/shm", "/dev/mqueue"];
     if let Some(bind) = spec.binds.iter().find(|bind| emptied.iter().any(|dir| bind.target.starts_with(dir)))
     {
         let target = bind.target.display();

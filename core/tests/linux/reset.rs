@@ -14,7 +14,7 @@ use crate::support::{HANG, eventually, sandbox, sandbox_of, sh, shell, skip};
 /// Prints everything that one holder could leave for the next. Process ids and the user on the host differ and are
 /// not printed.
 const CENSUS: &str = r#"
-find /scratch /tmp /dev/shm -printf '%p %y %m %U %G %s\n' | sort
+find /scratch /tmp /dev/shm /dev/mqueue -printf '%p %y %m %U %G %s\n' | sort
 cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg
 for comm in /proc/[0-9]*/comm; do read name < $comm && echo "$name"; done
 cut -d' ' -f5- /proc/self/mountinfo | sed -E 's/,[ug]id=[0-9]+//g'
@@ -50,18 +50,13 @@ assert libc.shmget(4711, 8 << 20, 0o1600) >= 0
 assert libc.shmget(0, 4096, 0o1000) >= 0
 assert libc.semget(4711, 3, 0o1600) >= 0
 assert libc.msgget(4711, 0o1600) >= 0
+os.close(os.open("/dev/mqueue/left", os.O_CREAT | os.O_RDWR, 0o600))
+libc.mq_open(b"/also", os.O_CREAT | os.O_RDWR, 0o600, None)
 subprocess.Popen(
     ["sh", "-c", "trap '' TERM HUP INT; while :; do sleep 1000; done"],
     start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
 )
 print("dirty")
-"#;
-
-/// A queue without a name in any file system: it cannot be found, only noticed.
-const QUEUE: &str = r#"
-import ctypes, os
-queue = ctypes.CDLL(None, use_errno=True).mq_open(b"/left", os.O_CREAT | os.O_RDWR, 0o600, None)
-assert queue >= 0, ctypes.get_errno()
 "#;
 
 fn set(reuse: Reuse, scratch_dirs: ScratchDirs) -> SandboxSet {
@@ -165,10 +160,17 @@ fn what_a_reset_cannot_remove_ends_the_sandbox() {
     if !usable() {
         return;
     }
-    let set = set(Reuse::Reset, ScratchDirs::Tmpfs);
+    if !rustix::process::geteuid().is_root() {
+        return skip("not root: cannot plant a file that the sandbox may not remove");
+    }
+    let disk = std::env::temp_dir().join(format!("linux-reset-planted-{}", std::process::id()));
+    std::fs::create_dir(&disk).unwrap();
+    let set = set(Reuse::Reset, ScratchDirs::Disk(disk.clone()));
     let sandbox = get(&set);
     let first = sandbox.id();
-    python(&sandbox, QUEUE);
+    let planted = sandbox.host_scratch_dir().unwrap().join("planted");
+    std::fs::create_dir(&planted).unwrap();
+    std::fs::write(planted.join("file"), b"x").unwrap();
     sandbox.put().unwrap();
     let next = get(&set);
     assert_ne!(next.id(), first);
@@ -176,10 +178,12 @@ fn what_a_reset_cannot_remove_ends_the_sandbox() {
     assert_eq!((stats.resets, stats.reset_failures), (0, 1), "{stats:?}");
     eventually("the first is gone", || set.stats().destroyed == 1);
     let (reason, count) = set.stats().destroyed_by[0].clone();
-    assert!(reason.starts_with("reset: a POSIX message queue is left"), "{reason}");
+    assert!(reason.starts_with("reset: empty /scratch: "), "{reason}");
     assert_eq!(count, 1);
     next.put().unwrap();
     assert_eq!(get(&set).id(), next.id(), "a clean one is kept");
+    set.close(HANG).unwrap();
+    std::fs::remove_dir(&disk).unwrap();
 }
 
 #[test]

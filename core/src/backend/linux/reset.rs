@@ -48,7 +48,7 @@ struct DirState {
     used: Option<[u64; 2]>,
 }
 
-const DIRS: [&str; 3] = ["/scratch", "/tmp", "/dev/shm"];
+const DIRS: [&str; 4] = ["/scratch", "/tmp", "/dev/shm", "/dev/mqueue"];
 /// How long an init may take to open a few directories when it is fresh.
 const PREPARE: Duration = Duration::from_secs(5);
 /// What the kernel may count late or keep for itself.
@@ -92,7 +92,7 @@ pub(super) fn reset(sandbox: &Inner, deadline: Instant) -> Result<ResetReport> {
             return Err(doubt(&format!("{path} is not as in a fresh one: {now:?} instead of {fresh:?}")));
         }
     }
-    report.add("files", "/scratch, /tmp and /dev/shm are empty");
+    report.add("files", "/scratch, /tmp, /dev/shm and /dev/mqueue are empty");
     let now = descriptors(fresh.pid);
     if now != fresh.descriptors {
         let (fresh, what) = (&fresh.descriptors, "its init's descriptors are not those of a fresh one");
@@ -104,7 +104,7 @@ pub(super) fn reset(sandbox: &Inner, deadline: Instant) -> Result<ResetReport> {
         Descriptors::Unseen => "not seen: hidden from this user".to_owned(),
     };
     report.add("descriptors", seen);
-    report.add("ipc", "none left; counted by its init, because it cannot be seen from outside");
+    report.add("ipc", "no System V objects; counted by its init, because they cannot be seen from outside");
     report.add("memory", check_memory(sandbox, fresh, deadline)?);
     report.duration = started.elapsed();
     Ok(report)
