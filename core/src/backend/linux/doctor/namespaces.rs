@@ -21,7 +21,7 @@ pub(in super::super) struct MissingFeature {
 
 /// The feature of the host for want of which a sandbox could not be made, if that is the reason.
 pub(in super::super) fn missing_feature(failure: &Failure) -> Option<MissingFeature> {
-    let errno = Errno::from_raw_os_error(failure.errno);
+    let errno = super::super::fault::errno(failure);
     let cloning = failure.step == "clone the init";
     let (name, cause) = match errno {
         Errno::NOSPC if cloning => ("namespaces", cause(errno)),
