@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::sys::{address, address_mut, call, in_child};
@@ -144,15 +144,24 @@ fn says_nothing(path: &str) -> bool {
     }
 }
 
-/// The memory of the machine and the addresses of its kernel.
+/// Whether the kernel's log cannot be had: it does not open, or something else was put over it. It is not read: who
+/// reads it takes it from others, and waits when it is empty.
+fn log_is_silent() -> bool {
+    let Ok(log) = fs::File::open("/proc/kmsg").and_then(|log| log.metadata()) else { return true };
+    fs::metadata("/proc").is_ok_and(|proc| proc.dev() != log.dev())
+}
+
+/// The memory of the machine, the log and the addresses of its kernel.
 pub(crate) fn proc_leaks(_: &[String]) -> Verdict {
-    let secret = ["kcore", "kmsg", "kpagecount", "kpageflags", "vmallocinfo", "slabinfo", "pagetypeinfo"];
+    let log = Verdict::holds("/proc/kmsg says nothing", log_is_silent());
+    let secret = ["kcore", "kpagecount", "kpageflags", "vmallocinfo", "slabinfo", "pagetypeinfo"];
     let silent = secret
         .map(|name| format!("/proc/{name}"))
         .map(|path| Verdict::holds(&format!("{path} says nothing"), says_nothing(&path)));
     let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let addresses = symbols.lines().any(|line| !line.starts_with("0000000000000000"));
-    Verdict::worst(silent.into_iter().chain([Verdict::holds("/proc/kallsyms has no addresses", !addresses)]))
+    let symbols = Verdict::holds("/proc/kallsyms has no addresses", !addresses);
+    Verdict::worst(silent.into_iter().chain([log, symbols]))
 }
 
 /// What container engines mask beyond that.

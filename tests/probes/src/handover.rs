@@ -85,7 +85,8 @@ pub(crate) fn race_join(arguments: &[String]) -> Verdict {
                     return Verdict::refused(&format!("see descriptor {number} of {pid}"), Ok::<_, i32>(()));
                 }
             }
-            let seized = call(libc::SYS_ptrace, &[libc::PTRACE_ATTACH as usize, pid as usize]);
+            // Unlike PTRACE_ATTACH it stops nobody, so that outside nothing is left behind.
+            let seized = call(libc::SYS_ptrace, &[libc::PTRACE_SEIZE as usize, pid as usize]);
             if seized.is_ok() {
                 return Verdict::refused(&format!("attach to {pid}"), seized);
             }

@@ -5,8 +5,8 @@ use std::fs;
 use crate::sys::{address_mut, call, exit, fork, in_child, wait};
 use crate::{Verdict, argument, number};
 
-/// Attaching to the own child, the init and the parent, and reading their memory.
-pub(crate) fn ptrace(_: &[String]) -> Verdict {
+/// `ptrace [PID]`: attaching to the own child and to another process, and reading their memory.
+pub(crate) fn ptrace(arguments: &[String]) -> Verdict {
     let child = match fork() {
         Ok(None) => loop {
             let _ = call(libc::SYS_ppoll, &[0, 0, 0, 0, 0]);
@@ -17,7 +17,9 @@ pub(crate) fn ptrace(_: &[String]) -> Verdict {
     let mut buffer = [0u8; 8];
     let local = [address_mut(&mut buffer), buffer.len()];
     let remote = [address_mut(&mut buffer), buffer.len()];
-    let verdicts = [child as usize, 1].map(|pid| {
+    let mut pids = vec![child as usize];
+    pids.extend((!arguments.is_empty()).then(|| number(arguments, 0)));
+    let verdicts = pids.into_iter().map(|pid| {
         let read = call(
             libc::SYS_process_vm_readv,
             &[pid, crate::sys::address(&local), 1, crate::sys::address(&remote), 1, 0],
@@ -31,9 +33,11 @@ pub(crate) fn ptrace(_: &[String]) -> Verdict {
             Verdict::refused(&format!("attach to {pid}"), attached),
         ])
     });
+    // Tried while the child lives.
+    let verdict = Verdict::worst(verdicts);
     let _ = call(libc::SYS_kill, &[child as usize, libc::SIGKILL as usize]);
     wait(child);
-    Verdict::worst(verdicts)
+    verdict
 }
 
 /// Pid 1 holds the descriptors through which the sandbox is controlled.

@@ -24,6 +24,9 @@ use self::table::{Control, DIRS, MEMORY, PIDS, PROBES, Probe, SCRATCH_BYTES, SCR
 const SECRETS: usize = 50;
 const PREFIX: &str = "SANDBOXSET_SECRET";
 
+/// Ends only what hangs.
+const HANG: &str = "300s";
+
 /// How often a command is started while a probe watches.
 const STARTS: u64 = 300;
 
@@ -42,7 +45,7 @@ impl Bait {
         let canary = dir.path().join("canary");
         std::fs::write(&canary, "canary").unwrap();
         let name = format!("probes-{}-{}", std::process::id(), user.is_some());
-        let mut command = Command::new(program);
+        let mut command = bounded(program);
         command.args(["bait", &dir_name, &name]).stdin(Stdio::piped()).stdout(Stdio::piped());
         // The name is an argument of its own, by which the process can be found.
         let mut process = as_user(&mut command, user).spawn().unwrap();
@@ -80,6 +83,13 @@ impl Drop for Bait {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
     }
+}
+
+/// A program that is killed when it hangs: a test must end also when what it tests does not.
+fn bounded(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--foreground", "--signal=KILL", HANG]).arg(program);
+    command
 }
 
 fn as_user(command: &mut Command, user: Option<User>) -> &mut Command {
@@ -157,7 +167,7 @@ fn inside(program: &Path, privileged: &Path, bait: &Bait, user: Option<User>) ->
         "memory": MEMORY, "pids": PIDS, "scratch_bytes": SCRATCH_BYTES, "scratch_inodes": SCRATCH_INODES,
         "while_starting": STARTS,
     });
-    let mut command = Command::new(program);
+    let mut command = bounded(program);
     command.arg("odd-start").arg(env!("CARGO_BIN_EXE_prober")).current_dir("/");
     command.envs((0..SECRETS).map(|number| (format!("{PREFIX}_{number}"), "secret")));
     let library = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -189,7 +199,7 @@ fn inside(program: &Path, privileged: &Path, bait: &Bait, user: Option<User>) ->
 fn control(program: &Path, privileged: &Path, bait: &Bait, probe: &Probe) -> Option<Answer> {
     let line = probe.line.rsplit('|').next().unwrap().replace("{privileged}", privileged.to_str().unwrap());
     let line = bait.fill(&line);
-    let mut command = Command::new(program);
+    let mut command = bounded(program);
     let user = ordinary_user();
     match probe.control {
         Control::Plain => {}

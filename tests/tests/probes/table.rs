@@ -93,7 +93,7 @@ pub(crate) const PROBES: &[Probe] = &[
     probe(&[41, 42], "mounts", Weakened("mount")),
     probe(&[32], "syscall-sweep", Maybe),
     probe(&[32, 39], "x32", HARMFUL),
-    probe(&[33], "ptrace", Plain),
+    probe(&[33], "ptrace 1|ptrace", Plain),
     probe(&[34], "keyring", Plain),
     probe(&[35], "bpf", Plain),
     probe(&[35], "perf", Plain),
