@@ -198,6 +198,9 @@
 // An operation of a mock: resetting a sandbox.
 #define SANDBOXSET_MOCK_RESET 6
 
+// An operation of a mock: forking a parent.
+#define SANDBOXSET_MOCK_FORK 7
+
 // A fault of a mock: the call fails, with `message` as its cause.
 #define SANDBOXSET_MOCK_FAIL 0
 
@@ -349,8 +352,8 @@ typedef struct sandboxset_capabilities {
   uint32_t files;
   // 1 if they can be reset, for SANDBOXSET_REUSE_RESET.
   uint32_t reset;
-  // 0.
-  uint32_t reserved;
+  // 1 if they can be forked, when their runtime can.
+  uint32_t fork;
 } sandboxset_capabilities;
 
 // A program, its arguments and its surroundings. Initialise it with sandboxset_command_init. What it points to is

@@ -102,6 +102,8 @@ pub enum Phase {
     Wait,
     /// Making a sandbox.
     Create,
+    /// Forking a parent.
+    Fork,
     /// Pausing a sandbox.
     Pause,
     /// Unpausing a sandbox.
@@ -127,6 +129,7 @@ impl Phase {
             Phase::Configure => "configure",
             Phase::Wait => "wait",
             Phase::Create => "create",
+            Phase::Fork => "fork",
             Phase::Pause => "pause",
             Phase::Unpause => "unpause",
             Phase::Use => "use",

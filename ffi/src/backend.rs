@@ -57,8 +57,8 @@ pub struct sandboxset_capabilities {
     pub files: u32,
     /// 1 if they can be reset, for SANDBOXSET_REUSE_RESET.
     pub reset: u32,
-    /// 0.
-    pub reserved: u32,
+    /// 1 if they can be forked, when their runtime can.
+    pub fork: u32,
 }
 
 // SAFETY: repr(C), size first, raw pointers, no padding.
@@ -83,7 +83,7 @@ unsafe impl Plain for sandboxset_capabilities {
             connect: 0,
             files: 0,
             reset: 0,
-            reserved: 0,
+            fork: 0,
         }
     }
 }
@@ -149,6 +149,7 @@ pub unsafe extern "C" fn sandboxset_backend_get_capabilities(
             connect: answer.connect.into(),
             files: answer.files.into(),
             reset: answer.reset.into(),
+            fork: answer.fork.into(),
             ..Plain::defaults()
         };
         caller.fill(capabilities, value, "capabilities")

@@ -56,6 +56,7 @@ pub unsafe extern "C" fn sandboxset_error_phase(error: *const sandboxset_error) 
         Phase::Configure => c"configure",
         Phase::Wait => c"wait",
         Phase::Create => c"create",
+        Phase::Fork => c"fork",
         Phase::Pause => c"pause",
         Phase::Unpause => c"unpause",
         Phase::Use => c"use",

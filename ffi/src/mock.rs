@@ -27,6 +27,8 @@ pub const SANDBOXSET_MOCK_EXEC: u32 = 4;
 pub const SANDBOXSET_MOCK_DEATH: u32 = 5;
 /// An operation of a mock: resetting a sandbox.
 pub const SANDBOXSET_MOCK_RESET: u32 = 6;
+/// An operation of a mock: forking a parent.
+pub const SANDBOXSET_MOCK_FORK: u32 = 7;
 
 /// A fault of a mock: the call fails, with `message` as its cause.
 pub const SANDBOXSET_MOCK_FAIL: u32 = 0;
@@ -169,6 +171,7 @@ fn to_operation(operation: u32) -> Result<MockOperation> {
         SANDBOXSET_MOCK_EXEC => Ok(MockOperation::Exec),
         SANDBOXSET_MOCK_DEATH => Ok(MockOperation::Death),
         SANDBOXSET_MOCK_RESET => Ok(MockOperation::Reset),
+        SANDBOXSET_MOCK_FORK => Ok(MockOperation::Fork),
         other => Err(unknown(other, "operation", "SANDBOXSET_MOCK_")),
     }
 }

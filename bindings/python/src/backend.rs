@@ -240,6 +240,7 @@ fn operation_of(value: &Bound<'_, PyAny>) -> PyResult<MockOperation> {
         ("connect", MockOperation::Connect),
         ("files", MockOperation::Files),
         ("reset", MockOperation::Reset),
+        ("fork", MockOperation::Fork),
     ];
     choice("operation", &Some(value.clone()), MockOperation::Create, &choices)
 }

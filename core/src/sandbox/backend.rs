@@ -64,6 +64,8 @@ pub struct Capabilities {
     pub files: bool,
     /// They can be reset, and what the reset reached can be verified from outside.
     pub reset: bool,
+    /// They can be forked, if their runtime can.
+    pub fork: bool,
 }
 
 /// One sandbox, as its backend sees it.
@@ -93,6 +95,19 @@ pub trait BackendSandbox: Send + Sync {
     fn reset(&self, deadline: Instant) -> Result<ResetReport> {
         let _ = deadline;
         Err(unsupported(Phase::Use, "reset"))
+    }
+
+    /// Makes a sandbox by forking this one, which is running: it answers the same way as [`Backend::create`].
+    ///
+    /// Several forks of one parent may run at once. Blocks, at most until `request.deadline`. On error nothing of the
+    /// child is left, and the code says who is to blame. `INVALID_ARGUMENT`, `UNSUPPORTED`, `PERMISSION_DENIED`,
+    /// `NO_CAPACITY`, `TOO_BIG` and `CREATE_FAILED` say that such a child cannot be made, by no parent. Every other
+    /// code makes this parent suspect: it is not forked again, and the fork is tried once more on another.
+    ///
+    /// The set sees to it that a parent is destroyed only after the last of its children, unless it died.
+    fn fork(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
+        let _ = request;
+        Err(unsupported(Phase::Fork, "fork"))
     }
 
     /// Why it died, if it did. Cheap: called before every hand-out.

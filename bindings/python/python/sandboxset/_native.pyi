@@ -37,7 +37,7 @@ __all__ = [
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Operation: TypeAlias = Literal[
-    "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset"
+    "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset", "fork"
 ]
 _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory", "output_limit"]
 

@@ -129,7 +129,7 @@ impl Backend for LinuxBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true }
+        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: false }
     }
 
     fn isolation_report(&self) -> IsolationReport {

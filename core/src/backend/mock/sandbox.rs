@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -30,14 +30,53 @@ pub(super) struct Body {
     ending: AtomicBool,
     paused: AtomicBool,
     files: Mutex<Files>,
+    /// What was forked from it and still exists.
+    children: Mutex<Vec<Weak<Body>>>,
     /// Signalled when something happened that a waiting call of this sandbox may wait for.
     pulse: (Mutex<()>, Condvar),
 }
 
 impl Body {
+    fn new(id: SandboxId) -> Self {
+        Body {
+            id,
+            counters: Default::default(),
+            death: OnceLock::new(),
+            ending: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            files: Mutex::new(Files::default()),
+            children: Mutex::default(),
+            pulse: Default::default(),
+        }
+    }
+
+    /// Its children die with it, as those of a process namespace do.
     pub(super) fn die(&self, cause: &str) {
         self.death.get_or_init(|| cause.to_owned());
         self.wake();
+        self.end_children();
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.death.get().is_some()
+    }
+
+    /// Takes charge of a child, which dies at once if its parent is gone already.
+    fn adopt(&self, child: &Arc<Body>) {
+        let mut children = self.children.lock();
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(child));
+        drop(children);
+        if self.is_dead() || self.is_ending() {
+            self.end_children();
+        }
+    }
+
+    fn end_children(&self) {
+        let children = std::mem::take(&mut *self.children.lock());
+        for child in children.iter().filter_map(Weak::upgrade) {
+            child.die(&format!("its parent {} was gone", self.id));
+        }
     }
 
     /// Lets every waiting call look again.
@@ -99,15 +138,7 @@ impl Body {
 impl MockSandbox {
     pub(super) fn create(shared: &Arc<Shared>, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
         shared.enter_create()?;
-        let body = Arc::new(Body {
-            id: request.id,
-            counters: Default::default(),
-            death: OnceLock::new(),
-            ending: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            files: Mutex::new(Files::default()),
-            pulse: Default::default(),
-        });
+        let body = Arc::new(Body::new(request.id));
         shared.register(&body);
         Ok(Box::new(MockSandbox { shared: Arc::clone(shared), body }))
     }
@@ -137,6 +168,7 @@ impl BackendSandbox for MockSandbox {
         self.body.wake();
         self.shared.wake();
         self.shared.enter(&self.body, MockOperation::Destroy)?;
+        self.body.end_children();
         self.shared.unregister(&self.body);
         Ok(())
     }
@@ -151,6 +183,20 @@ impl BackendSandbox for MockSandbox {
         let mut report = ResetReport::default();
         report.add("files", "as when fresh");
         Ok(report)
+    }
+
+    fn fork(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
+        if !self.shared.capabilities().fork {
+            let message = "the runtime of this sandbox cannot fork";
+            return Err(Error::new(ErrorCode::Unsupported, Phase::Fork, message));
+        }
+        self.body.check(Phase::Fork)?;
+        self.shared.enter_fork(&self.body, request.deadline)?;
+        let child = Arc::new(Body::new(request.id));
+        self.body.adopt(&child);
+        self.body.check(Phase::Fork)?;
+        self.shared.register(&child);
+        Ok(Box::new(MockSandbox { shared: Arc::clone(&self.shared), body: child }))
     }
 
     fn death(&self) -> Option<String> {

@@ -33,6 +33,8 @@ pub enum MockOperation {
     Files,
     /// Resetting one.
     Reset,
+    /// Forking one, counted over all parents.
+    Fork,
 }
 
 /// What happens at a scripted call.
@@ -42,7 +44,7 @@ pub enum MockFault {
     /// The call fails with this cause. Asked for its death, the sandbox answers this cause.
     Fail(String),
     /// The call blocks until [`super::MockBackend::release_hangs`], then goes on as if nothing had happened; or until
-    /// its sandbox is destroyed, then it fails.
+    /// its sandbox is destroyed, then it fails. A fork also fails when its parent dies and at its deadline.
     Hang,
     /// The sandbox dies, then the call fails. A create fails.
     Die,
@@ -52,7 +54,7 @@ pub enum MockFault {
     Panic,
 }
 
-pub(super) const OPERATIONS: usize = 9;
+pub(super) const OPERATIONS: usize = 10;
 
 /// How often each operation was called.
 pub(super) type Counters = [AtomicU64; OPERATIONS];
@@ -101,15 +103,25 @@ impl Shared {
             }
             return Ok(());
         }
-        self.enter_scripted(Some(body), operation)
+        self.enter_scripted(Some(body), operation, None)
     }
 
     pub(super) fn enter_create(&self) -> Result<()> {
-        self.enter_scripted(None, MockOperation::Create)
+        self.enter_scripted(None, MockOperation::Create, None)
+    }
+
+    /// Counts a fork of a parent and does what is scripted for it, which may not outlast the deadline.
+    pub(super) fn enter_fork(&self, parent: &Body, deadline: Instant) -> Result<()> {
+        self.enter_scripted(Some(parent), MockOperation::Fork, Some(deadline))
     }
 
     #[cold]
-    fn enter_scripted(&self, body: Option<&Body>, operation: MockOperation) -> Result<()> {
+    fn enter_scripted(
+        &self,
+        body: Option<&Body>,
+        operation: MockOperation,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         let fault = {
             let mut state = self.state.lock();
             let nth = match body {
@@ -130,10 +142,11 @@ impl Shared {
             MockFault::Die => {
                 if let Some(body) = body {
                     body.die("scripted death");
+                    self.wake();
                 }
                 Err(failed(operation, "the sandbox died".to_owned()))
             }
-            MockFault::Hang => self.hang(body, operation),
+            MockFault::Hang => self.hang(body, operation, deadline),
             MockFault::Delay(delay) => {
                 std::thread::sleep(delay);
                 Ok(())
@@ -142,19 +155,31 @@ impl Shared {
         }
     }
 
-    fn hang(&self, body: Option<&Body>, operation: MockOperation) -> Result<()> {
+    fn hang(&self, body: Option<&Body>, operation: MockOperation, deadline: Option<Instant>) -> Result<()> {
         let mut state = self.state.lock();
         *state.hanging.entry(operation).or_default() += 1;
         self.changed.notify_all();
-        // A destroy that hangs has no other destroy to end it.
-        let ended = || operation != MockOperation::Destroy && body.is_some_and(Body::is_ending);
-        while !state.released && !ended() {
-            self.changed.wait(&mut state);
+        let ended = || {
+            let why = match operation {
+                // A destroy that hangs has no other destroy to end it.
+                MockOperation::Destroy => return None,
+                _ if body.is_some_and(Body::is_ending) => "the sandbox was destroyed",
+                MockOperation::Fork if body.is_some_and(Body::is_dead) => "the parent died",
+                _ if deadline.is_some_and(|deadline| deadline <= Instant::now()) => "not done in time",
+                _ => return None,
+            };
+            Some(failed(operation, why.to_owned()))
+        };
+        while !state.released && ended().is_none() {
+            match deadline {
+                Some(deadline) => drop(self.changed.wait_until(&mut state, deadline)),
+                None => self.changed.wait(&mut state),
+            }
         }
         if let Some(count) = state.hanging.get_mut(&operation) {
             *count -= 1;
         }
-        if ended() { Err(failed(operation, "the sandbox was destroyed".to_owned())) } else { Ok(()) }
+        ended().map_or(Ok(()), Err)
     }
 
     pub(super) fn script_at(&self, operation: MockOperation, nth: u64, fault: MockFault) {
@@ -207,7 +232,9 @@ impl Shared {
 
     pub(super) fn kill(&self, id: SandboxId, cause: &str) -> bool {
         let body = self.state.lock().sandboxes.get(&id).cloned();
-        body.map(|body| body.die(cause)).is_some()
+        let known = body.map(|body| body.die(cause)).is_some();
+        self.wake();
+        known
     }
 
     pub(super) fn register(&self, body: &Arc<Body>) {
@@ -227,14 +254,15 @@ impl Shared {
         }
     }
 
-    /// Ends the hangs of a sandbox that is being destroyed.
+    /// Ends the hangs of a sandbox that is being destroyed, or of a parent that died.
     pub(super) fn wake(&self) {
         let _state = self.state.lock();
         self.changed.notify_all();
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        let everything = Capabilities { pause: true, exec: true, connect: true, files: true, reset: true };
+        let everything =
+            Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: true };
         self.state.lock().capabilities.unwrap_or(everything)
     }
 
@@ -285,6 +313,7 @@ fn failed(operation: MockOperation, cause: String) -> Error {
         MockOperation::Connect => (ErrorCode::BackendUnavailable, Phase::Connect),
         MockOperation::Files => (ErrorCode::BackendUnavailable, Phase::Files),
         MockOperation::Reset => (ErrorCode::Internal, Phase::Use),
+        MockOperation::Fork => (ErrorCode::ForkFailed, Phase::Fork),
     };
     Error::new(code, phase, cause)
 }
