@@ -11,6 +11,7 @@ mod forked;
 mod sandbox;
 mod set;
 mod threads;
+mod zygote_tree;
 
 pub use cancel::{CancelRegistration, CancelToken};
 pub use clock::{Clock, ManualClock};
@@ -18,3 +19,6 @@ pub use error::{Error, ErrorCode, Phase, Result};
 pub use forked::in_forked_child;
 pub use sandbox::*;
 pub use set::*;
+pub use zygote_tree::{
+    FunctionImports, ImportTime, Package, TreeLimits, ZygoteNode, ZygoteTree, propose_tree,
+};

@@ -18,6 +18,7 @@ mod sandbox_ref;
 mod set;
 mod spec;
 mod wait;
+mod zygote_tree;
 
 use pyo3::prelude::*;
 
@@ -48,6 +49,8 @@ mod _native {
     use crate::sandbox_ref::SandboxRef;
     #[pymodule_export]
     use crate::set::{SandboxSet, close_all};
+    #[pymodule_export]
+    use crate::zygote_tree::{ZygoteNode, ZygoteTree, propose_tree};
 }
 
 /// Whether this process was forked from one that had made a set.

@@ -27,7 +27,10 @@ from ._native import (
     SandboxRef,
     Stats,
     Usage,
+    ZygoteNode,
+    ZygoteTree,
     doctor,
+    propose_tree,
 )
 from ._set import CommandPolicy, SandboxSet
 from .config import Bind, Limits, Runtime
@@ -53,6 +56,7 @@ from .errors import (
     TooBigError,
     UnsupportedError,
 )
+from .zygote_tree import FunctionImports, Package
 
 __all__ = [
     "BackendUnavailableError",
@@ -73,6 +77,7 @@ __all__ = [
     "ExhaustedError",
     "ForkFailedError",
     "ForkedProcessError",
+    "FunctionImports",
     "InternalError",
     "InvalidArgumentError",
     "InvalidStateError",
@@ -86,6 +91,7 @@ __all__ = [
     "NoCapacityError",
     "Output",
     "OverloadedError",
+    "Package",
     "PermissionDeniedError",
     "Process",
     "Runtime",
@@ -99,5 +105,8 @@ __all__ = [
     "TooBigError",
     "UnsupportedError",
     "Usage",
+    "ZygoteNode",
+    "ZygoteTree",
     "doctor",
+    "propose_tree",
 ]
