@@ -21,6 +21,11 @@ pub trait Backend: Send + Sync + 'static {
     /// What isolation its sandboxes reach on this host.
     fn isolation_report(&self) -> IsolationReport;
 
+    /// Tells makers apart whose sandboxes cannot be forked into each other's: the same for all handles of one.
+    fn identity(&self) -> usize {
+        std::ptr::from_ref(self).cast::<()>().addr()
+    }
+
     /// Checks what only this backend can check of a spec, before any sandbox is made.
     fn validate(&self, spec: &SandboxSpec) -> Result<()> {
         let _ = spec;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{CancelToken, Clock, CommandPolicy, Error, Result, ScratchDirs};
+use crate::{CancelToken, Clock, CommandPolicy, Error, Result, SandboxSet, ScratchDirs};
 
 /// How a set behaves. Every default has its reason here; nothing is silently clamped.
 #[derive(Clone, Debug)]
@@ -21,6 +21,12 @@ pub struct Config {
     pub create_timeout: Duration,
     /// What a put does before the sandbox becomes idle; default `Keep`: a set belongs to one function.
     pub reuse: Reuse,
+    /// The set whose sandboxes are forked to make those of this set, which then are never made otherwise; default
+    /// none. It stays open as long as this set or a ref of it exists. See [`SandboxSet::new`].
+    pub parent: Option<SandboxSet>,
+    /// Forks of one sandbox that may be in flight at once, if this set is a parent; default 8. When more want to
+    /// fork, the set grows, up to its `max_size`.
+    pub max_forks: usize,
     /// Where scratch dirs come from; default a tmpfs each.
     pub scratch_dirs: ScratchDirs,
     /// May refuse or rewrite every command.
@@ -44,6 +50,9 @@ pub enum Reuse {
     /// process ids and the counters of the loopback interface have got. What lies in writable binds is yours and
     /// stays. Needs a backend that can reset; not for sandboxes with a runtime, which it would kill.
     Reset,
+    /// It is destroyed, and another takes its place: every holder gets a fresh one. With `min_idle`, those are made
+    /// ahead in the background, so that a get finds one ready; with a `parent` they are forks of a warm one.
+    Replace,
 }
 
 /// Options of one [`crate::SandboxSet::get_or_create_unpaused`].
@@ -82,6 +91,8 @@ impl Default for Config {
             get_timeout: Duration::from_secs(30),
             create_timeout: Duration::from_secs(60),
             reuse: Reuse::Keep,
+            parent: None,
+            max_forks: 8,
             scratch_dirs: ScratchDirs::Tmpfs,
             command_policy: None,
             clock: Clock::System,
@@ -106,6 +117,9 @@ impl Config {
                 "min_idle",
                 format_args!("{} exceeds max_size {}", self.min_idle, self.max_size),
             ));
+        }
+        if self.max_forks == 0 {
+            return Err(Error::invalid("max_forks", "0 lets nobody fork"));
         }
         if self.create_timeout.is_zero() {
             return Err(Error::invalid("create_timeout", "0 leaves no time to create"));

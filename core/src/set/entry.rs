@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::inner::Inner;
+use super::parents::{Children, Claim};
 use super::slots::{LeasePhase, Occupant, Source};
 use crate::clock::Timer;
 use crate::sandbox::Guard;
@@ -31,6 +32,9 @@ pub(super) struct Entry {
     pub(super) under_way: AtomicUsize,
     /// What is scheduled while it is in quarantine.
     pub(super) timers: Mutex<Vec<Timer>>,
+    pub(super) children: Children,
+    /// On the sandbox it was forked from, until it is gone.
+    pub(super) claim: Mutex<Option<Claim>>,
 }
 
 const PHASE_BITS: u32 = 3;
@@ -41,7 +45,7 @@ const HELD: u64 = 3;
 const RETURNING: u64 = 4;
 
 impl Entry {
-    pub(super) fn new(guard: Guard, set: Arc<Inner>, ready_at: Duration) -> Self {
+    pub(super) fn new(guard: Guard, set: Arc<Inner>, ready_at: Duration, claim: Option<Claim>) -> Self {
         Entry {
             guard,
             set,
@@ -53,6 +57,8 @@ impl Entry {
             running: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
             timers: Mutex::new(Vec::new()),
+            children: Children::default(),
+            claim: Mutex::new(claim),
         }
     }
 

@@ -35,6 +35,8 @@ pub enum EventKind {
     Put,
     /// It was reset after a put, and this was verified from outside.
     Reset(ResetReport),
+    /// This sandbox of another set was forked from it.
+    Fork(SandboxId),
     /// It was destroyed, for this reason.
     Destroy(String),
     /// An operation on it failed, with this text.
@@ -52,6 +54,7 @@ impl EventKind {
             EventKind::Pause => "pause",
             EventKind::Put => "put",
             EventKind::Reset(_) => "reset",
+            EventKind::Fork(_) => "fork",
             EventKind::Destroy(_) => "destroy",
             EventKind::Fault(_) => "fault",
             EventKind::Lost(_) => "lost",

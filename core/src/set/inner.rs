@@ -9,12 +9,13 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::entry::Entry;
 use super::events::Hub;
+use super::parents::Parents;
 use super::slots::{Admission, Effect, Lease, Loan, Refusal, Released, Sizes, Slots};
 use super::waiters::Waiter;
 use crate::clock::{self, Clock, Timer};
 use crate::sandbox::Killer;
 use crate::threads;
-use crate::{Backend, Config, Error, ErrorCode, Phase, Result, Reuse, SandboxSpec};
+use crate::{Backend, CancelToken, Config, Error, ErrorCode, Phase, Result, Reuse, SandboxSpec};
 
 /// A set. Locks are taken one at a time and never across a backend call, an effect or an observer.
 pub(super) struct Inner {
@@ -29,6 +30,9 @@ pub(super) struct Inner {
     /// Signalled at every change while somebody watches: a prewarm, drain or close.
     changed: Condvar,
     pub(super) refill_timer: Mutex<Option<Timer>>,
+    pub(super) parents: Parents,
+    /// Fires when the set is closed, for creates that wait for a parent.
+    pub(super) closing: CancelToken,
 }
 
 pub(super) type EntrySlots = Slots<Arc<Entry>, Arc<Waiter>>;
@@ -43,6 +47,7 @@ impl Inner {
     pub(super) fn new(backend: Arc<dyn Backend>, spec: SandboxSpec, config: Config) -> Self {
         let sizes =
             Sizes { max_size: config.max_size, min_idle: config.min_idle, max_waiters: config.max_waiters };
+        let parents = Parents::new(&config);
         Inner {
             can_pause: backend.capabilities().pause,
             backend,
@@ -53,6 +58,8 @@ impl Inner {
             core: Mutex::new(Core { slots: Slots::new(sizes), watchers: 0 }),
             changed: Condvar::new(),
             refill_timer: Mutex::new(None),
+            parents,
+            closing: CancelToken::new(),
         }
     }
 
@@ -177,7 +184,11 @@ impl Inner {
         }
     }
 
-    fn start_tear_down(self: &Arc<Self>, lease: Lease, entry: Arc<Entry>) {
+    /// Ends a doomed sandbox on a worker; a parent only when its last child is gone.
+    pub(super) fn start_tear_down(self: &Arc<Self>, lease: Lease, entry: Arc<Entry>) {
+        if entry.children.put_off(&entry, lease) {
+            return self.decide(|slots, effects| slots.linger(lease, effects));
+        }
         let set = Arc::clone(self);
         if let Err(job) = threads::run(Box::new(move || set.tear_down(lease, &entry))) {
             // Without a thread to do it, the only way not to leak the sandbox is to do it here.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::inner::Inner;
+use super::parents::{Claim, Forked};
 use super::slots::{Admission, Lease};
 use crate::sandbox::{Guard, panic_error};
 use crate::threads;
@@ -43,11 +44,11 @@ impl Inner {
         let made = catch_unwind(AssertUnwindSafe(|| self.make(&request)))
             .unwrap_or_else(|panic| Err(panic_error(Phase::Create, "create", &*panic)));
         match made {
-            Ok(sandbox) => {
+            Ok((sandbox, claim)) => {
                 tracing::debug!(sandbox = %id, backend = self.backend.name(), "created");
                 let guard = Guard::new(id, sandbox, self.can_pause, Arc::clone(&self.hub));
                 guard.announce();
-                let entry = Arc::new(Entry::new(guard, Arc::clone(self), self.config.clock.now()));
+                let entry = Arc::new(Entry::new(guard, Arc::clone(self), self.config.clock.now(), claim));
                 self.decide(|slots, effects| slots.created(slot, entry, effects));
             }
             Err(error) => {
@@ -58,16 +59,23 @@ impl Inner {
         self.end_events_if_over();
     }
 
-    fn make(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
-        let sandbox = self.backend.create(request)?;
+    fn make(&self, request: &CreateRequest) -> Result<(Box<dyn BackendSandbox>, Option<Claim>)> {
+        let (sandbox, claim) = match &self.config.parent {
+            None => (self.backend.create(request)?, None),
+            Some(parent) => {
+                let Forked { sandbox, claim } = parent.inner().fork(request, &self.closing)?;
+                (sandbox, Some(claim))
+            }
+        };
         if self.config.reuse == Reuse::Reset
             && let Err(error) = sandbox.prepare_reset()
         {
             // What cannot be destroyed now its own drop gives up.
             let _ = sandbox.destroy();
+            drop(sandbox);
             return Err(error.with_sandbox(request.id));
         }
-        Ok(sandbox)
+        Ok((sandbox, claim))
     }
 
     /// Resets a sandbox on a worker, so that the put does not wait for it. Until then it is returning.
@@ -121,6 +129,8 @@ impl Inner {
                 self.decide(|slots, effects| slots.destroyed(lease, reason, effects));
                 let timers = std::mem::take(&mut *entry.timers.lock());
                 drop(timers);
+                let claim = entry.claim.lock().take();
+                drop(claim);
                 self.end_events_if_over();
             }
             Ok(false) => {}

@@ -8,6 +8,7 @@ mod get;
 mod inner;
 mod leased;
 mod maintain;
+mod parents;
 mod sandbox_ref;
 #[allow(clippy::module_inception, reason = "the set of the set: its public face")]
 mod set;

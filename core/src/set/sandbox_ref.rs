@@ -283,10 +283,17 @@ impl SandboxRef {
         if self.entry.running.load(Ordering::Acquire) > 0 {
             return Some("a command was still running at its put".to_owned());
         }
-        if self.entry.set.config.reuse == Reuse::Reset && self.entry.under_way.load(Ordering::SeqCst) > 0 {
-            return Some("reset: an operation was still under way at its put".to_owned());
+        match self.entry.set.config.reuse {
+            Reuse::Reset if self.entry.under_way.load(Ordering::SeqCst) > 0 => {
+                Some("reset: an operation was still under way at its put".to_owned())
+            }
+            Reuse::Replace => Some("it is replaced after every use".to_owned()),
+            _ => None,
         }
-        None
+    }
+
+    pub(super) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 
     #[cold]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inner::Inner;
+use super::parents::check_parent;
 use crate::{
     Acquire, Backend, Config, Error, ErrorCode, EventStream, GetOptions, IsolationReport, Phase, Result,
     Reuse, SandboxRef, SandboxSpec, Stats, forked,
@@ -40,6 +41,22 @@ impl SandboxSet {
     ///
     /// Blocks while an image is unpacked, the first time that it is used, see [`crate::RootFs::OciLayout`].
     ///
+    /// # With a parent
+    ///
+    /// `config.parent` is a set of the same backend, whose sandboxes are forked to make those of this set. One parent
+    /// is shared by many children; while it is forked it is held, and so unpaused, and the parent set counts that as
+    /// a get and a put. It grows when forks queue, within its `max_size`. A fork that the parent is to blame for is
+    /// tried once more on another, and the parent is destroyed. A set with a parent creates in no other way: where no
+    /// parent can be had in `create_timeout`, a create fails with `FORK_FAILED` and the cause.
+    ///
+    /// Children outlive what becomes of their parent set: a parent that is destroyed, by whatever rule, is torn down
+    /// when its last child is gone, and until then counts as being destroyed. It gives up its place, so that up to
+    /// `max_size` of them may exist besides. Once the parent set drains or is closed, creates fail with `CLOSED` as
+    /// the cause. Its close waits for the children until its deadline, and then reports the parents as survivors.
+    /// A parent that dies takes its children with it.
+    ///
+    /// A parent may have a parent. It is given here and never changes, so that there are no cycles.
+    ///
     /// Errors: `INVALID_ARGUMENT` naming the field, what the backend says to the spec, `UNSUPPORTED` if it cannot do
     /// what the config wants, `FORKED_PROCESS`.
     pub fn new(backend: Arc<dyn Backend>, spec: SandboxSpec, config: Config) -> Result<Self> {
@@ -50,6 +67,9 @@ impl SandboxSet {
         backend.validate(&spec)?;
         if config.reuse == Reuse::Reset {
             check_reset(&*backend, &spec)?;
+        }
+        if let Some(parent) = &config.parent {
+            check_parent(parent, &*backend)?;
         }
         let spec = backend.prepare(spec)?;
         let inner = Arc::new(Inner::new(backend, spec, config));
@@ -145,9 +165,11 @@ impl SandboxSet {
             slots.destroyed_count()
         });
         inner.stop_refill();
+        inner.end_forks();
         if !inner.watch(until, |slots| slots.is_torn_down()) {
             inner.decide(|slots, effects| slots.condemn_held(effects));
-            inner.watch(until.saturating_add(TEARDOWN_GRACE), |slots| slots.is_torn_down());
+            let grace = until.saturating_add(TEARDOWN_GRACE);
+            inner.watch(grace, |slots| slots.is_torn_down_but_for_parents());
         }
         inner.end_events_if_over();
         Ok(inner.ask(|slots| CloseReport {
@@ -179,6 +201,11 @@ impl SandboxSet {
         self.handle.inner.backend.isolation_report()
     }
 
+    /// What makes its sandboxes.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.handle.inner.backend
+    }
+
     /// How the set was configured.
     pub fn config(&self) -> &Config {
         &self.handle.inner.config
@@ -188,6 +215,10 @@ impl SandboxSet {
     pub fn check_open(&self) -> Result<()> {
         forked::refuse_in_child(Phase::Use)?;
         self.handle.inner.check_open()
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
     }
 }
 
@@ -200,6 +231,7 @@ impl Drop for Handle {
         }
         self.inner.decide(|slots, effects| slots.close(effects));
         self.inner.stop_refill();
+        self.inner.end_forks();
         self.inner.end_events_if_over();
     }
 }

@@ -6,7 +6,8 @@
 //! because a loan that travels through memory instead of registers was measured to cost a seventh of a get and put.
 //!
 //! States of a place: vacant → creating → settling (new and nobody waits: being paused) → idle → out → idle; any →
-//! destroying → vacant; a failed destroy → quarantined. *Out* is three states in one: resuming, held and returning.
+//! destroying → vacant; a failed destroy → quarantined; a parent that its children outlive is lingering between
+//! destroying and vacant. *Out* is three states in one: resuming, held and returning.
 //! They are told apart by the occupant itself, so that a get and a put need the lock only once each.
 
 mod create;
@@ -118,6 +119,7 @@ enum State {
     Idle,
     Out,
     Destroying,
+    Lingering { holds_place: bool },
     Quarantined { holds_place: bool },
 }
 
@@ -165,8 +167,11 @@ pub(super) struct Slots<S, W> {
     settling: usize,
     out: usize,
     destroying: usize,
-    /// Sandboxes whose destroy failed, and those of them that no longer hold a place.
+    /// Parents that are destroyed when their last child is gone.
+    lingering: usize,
+    /// Sandboxes whose destroy failed.
     quarantined: usize,
+    /// Lingering and quarantined ones that no longer hold a place.
     displaced: usize,
     refill_failures: u32,
     refill_blocked: bool,
@@ -188,6 +193,8 @@ struct Counters {
     puts: u64,
     resets: u64,
     reset_failures: u64,
+    forks: u64,
+    fork_failures: u64,
     destroyed: Retired,
 }
 
@@ -210,6 +217,7 @@ impl<S: Occupant, W> Slots<S, W> {
             settling: 0,
             out: 0,
             destroying: 0,
+            lingering: 0,
             quarantined: 0,
             displaced: 0,
             refill_failures: 0,
@@ -424,6 +432,15 @@ impl<S: Occupant, W> Slots<S, W> {
         *counter += 1;
     }
 
+    /// Counts a fork that was tried.
+    pub(super) fn count_fork(&mut self, succeeded: bool) {
+        let counter = match succeeded {
+            true => &mut self.counters.forks,
+            false => &mut self.counters.fork_failures,
+        };
+        *counter += 1;
+    }
+
     /// Counts a get that gave up because of its deadline.
     pub(super) fn count_timeout(&mut self) {
         self.counters.timeouts += 1;
@@ -449,7 +466,7 @@ impl<S: Occupant, W> Slots<S, W> {
             creating: self.creating,
             resuming: (from_idle + handed) as usize,
             returning: returning + self.settling,
-            destroying: self.destroying,
+            destroying: self.destroying + self.lingering,
             quarantined: self.quarantined,
             waiting: self.waiting(),
             gets: hits + counters.handed - counters.handed_in_vain - handed,
@@ -462,6 +479,8 @@ impl<S: Occupant, W> Slots<S, W> {
             puts: counters.puts,
             resets: counters.resets,
             reset_failures: counters.reset_failures,
+            forks: counters.forks,
+            fork_failures: counters.fork_failures,
             destroyed: counters.destroyed.total(),
             destroyed_by: counters.destroyed.by_reason(),
         }

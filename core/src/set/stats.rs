@@ -15,7 +15,7 @@ pub struct Stats {
     pub resuming: usize,
     /// Sandboxes being reset or paused after a put.
     pub returning: usize,
-    /// Sandboxes being destroyed.
+    /// Sandboxes being destroyed, and parents that are destroyed when their last child is gone.
     pub destroying: usize,
     /// Sandboxes whose destroy failed; retried with back-off.
     pub quarantined: usize,
@@ -41,6 +41,10 @@ pub struct Stats {
     pub resets: u64,
     /// Resets that failed or were not verified; the sandbox was destroyed.
     pub reset_failures: u64,
+    /// Sandboxes of other sets that were forked from sandboxes of this one.
+    pub forks: u64,
+    /// Forks of sandboxes of this set that failed.
+    pub fork_failures: u64,
     /// Sandboxes destroyed.
     pub destroyed: u64,
     /// Sandboxes destroyed, by reason, in no particular order.

@@ -132,6 +132,10 @@ impl Backend for LinuxBackend {
         Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: false }
     }
 
+    fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     fn isolation_report(&self) -> IsolationReport {
         let reached = self.0.reached.lock().clone();
         if reached.is_empty() {

@@ -111,6 +111,10 @@ impl Backend for MockBackend {
         self.shared.capabilities()
     }
 
+    fn identity(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     fn isolation_report(&self) -> IsolationReport {
         IsolationReport::default()
     }

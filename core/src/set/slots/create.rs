@@ -236,6 +236,10 @@ impl<S: Occupant, W> Slots<S, W> {
         self.occupied < self.sizes.max_size || !self.unowned.is_empty() || replaceable
     }
 
+    pub(super) fn in_state(&self, state: State) -> usize {
+        self.table.iter().filter(|row| row.state == state).count()
+    }
+
     fn explain(&self, ahead: usize) -> String {
         let mut parts = Vec::new();
         let busy = self.out + self.settling;
@@ -247,7 +251,8 @@ impl<S: Occupant, W> Slots<S, W> {
         for (count, what) in [
             (self.creating, "creating"),
             (self.destroying, "being destroyed"),
-            (self.quarantined - self.displaced, "quarantined"),
+            (self.in_state(State::Lingering { holds_place: true }), "outlived by their children"),
+            (self.in_state(State::Quarantined { holds_place: true }), "quarantined"),
             (ahead, "ahead in the queue"),
         ] {
             if count > 0 {

@@ -42,6 +42,7 @@ enum Step {
     Stale(usize),
     Destroyed(usize),
     DestroyFailed(usize),
+    Linger(usize),
     RetrySucceeded(usize),
     ReleasePlace(usize),
     Shrink(usize),
@@ -73,6 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => n.clone().prop_map(Step::Stale),
         20 => n.clone().prop_map(Step::Destroyed),
         6 => n.clone().prop_map(Step::DestroyFailed),
+        8 => n.clone().prop_map(Step::Linger),
         6 => n.clone().prop_map(Step::RetrySucceeded),
         4 => n.clone().prop_map(Step::ReleasePlace),
         3 => (0..6usize).prop_map(Step::Shrink),
@@ -204,6 +206,11 @@ impl World {
                 if let Some((lease, id)) = remove(&mut self.destroying, n) {
                     self.slots.destroy_failed(lease, &mut effects);
                     self.quarantined.push((lease, id));
+                }
+            }
+            Step::Linger(n) => {
+                if let Some((lease, _)) = pick(&self.destroying, n) {
+                    self.slots.linger(*lease, &mut effects);
                 }
             }
             Step::RetrySucceeded(n) => {
@@ -386,6 +393,8 @@ impl World {
         let placed = stats.creating + existing - slots.displaced;
         assert_eq!(slots.occupied, placed);
         assert!(slots.occupied <= self.sizes.max_size && slots.displaced <= self.sizes.max_size);
+        let lingering = slots.in_state(State::Lingering { holds_place: true });
+        assert!(lingering == 0 || slots.displaced == self.sizes.max_size, "lingers in a place for nothing");
         // Nobody waits while there is something for them, or a place to make it in.
         let open = slots.admission() == Admission::Open;
         for (ticket, _, acquire) in &self.waiting {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{Admission, Delivery, Effect, Effects, Lease, LeasePhase, Occupant, Slots, Source, State};
+use super::{Admission, Delivery, Effect, Effects, Lease, LeasePhase, Occupant, Slot, Slots, Source, State};
 
 /// Counts destroyed sandboxes by reason. Reasons come from callers, so that the number of different ones is bounded.
 #[derive(Debug, Default)]
@@ -96,6 +96,11 @@ impl<S: Occupant, W> Slots<S, W> {
                 self.destroying -= 1;
                 true
             }
+            State::Lingering { holds_place } => {
+                self.lingering -= 1;
+                self.displaced -= usize::from(!holds_place);
+                holds_place
+            }
             State::Quarantined { holds_place } => {
                 self.quarantined -= 1;
                 self.displaced -= usize::from(!holds_place);
@@ -105,7 +110,35 @@ impl<S: Occupant, W> Slots<S, W> {
         };
         self.counters.destroyed.count(reason);
         self.vacate(lease.slot, held_place);
+        if self.lingering > 0 {
+            self.displace_lingering();
+        }
         self.plan(effects);
+    }
+
+    /// A parent has to wait for its last child before it is torn down. It gives up its place, so that another can
+    /// take over; but no more sandboxes than the set may have are ever left without a place.
+    pub(in crate::set) fn linger(&mut self, lease: Lease, effects: &mut Effects<S, W>) {
+        if !self.is(lease, State::Destroying) {
+            return;
+        }
+        self.destroying -= 1;
+        self.lingering += 1;
+        self.slot(lease.slot).state = State::Lingering { holds_place: true };
+        self.displace_lingering();
+        self.plan(effects);
+    }
+
+    fn displace_lingering(&mut self) {
+        if self.displaced >= self.sizes.max_size {
+            return;
+        }
+        let holds_place = |row: &&mut Slot<S>| row.state == State::Lingering { holds_place: true };
+        if let Some(row) = self.table.iter_mut().find(holds_place) {
+            row.state = State::Lingering { holds_place: false };
+            self.displaced += 1;
+            self.occupied -= 1;
+        }
     }
 
     /// A sandbox could not be destroyed.
@@ -114,10 +147,18 @@ impl<S: Occupant, W> Slots<S, W> {
         if row.generation != lease.generation {
             return;
         }
-        if row.state == State::Destroying {
-            row.state = State::Quarantined { holds_place: true };
-            self.destroying -= 1;
-            self.quarantined += 1;
+        match row.state {
+            State::Destroying => {
+                row.state = State::Quarantined { holds_place: true };
+                self.destroying -= 1;
+                self.quarantined += 1;
+            }
+            State::Lingering { holds_place } => {
+                row.state = State::Quarantined { holds_place };
+                self.lingering -= 1;
+                self.quarantined += 1;
+            }
+            _ => {}
         }
         row.failures = row.failures.saturating_add(1);
         effects.push(Effect::Quarantine { lease, failures: row.failures });
@@ -196,12 +237,17 @@ impl<S: Occupant, W> Slots<S, W> {
 
     /// Whether nothing exists and nothing is under way.
     pub(in crate::set) fn is_empty(&self) -> bool {
-        self.occupied == 0 && self.quarantined == 0
+        self.occupied == 0 && self.lingering == 0 && self.quarantined == 0
     }
 
     /// Whether nothing exists but what could not be destroyed.
     pub(in crate::set) fn is_torn_down(&self) -> bool {
         self.occupied + self.displaced == self.quarantined
+    }
+
+    /// As `is_torn_down`, parents apart that their children outlive.
+    pub(in crate::set) fn is_torn_down_but_for_parents(&self) -> bool {
+        self.occupied + self.displaced == self.quarantined + self.lingering
     }
 
     pub(in crate::set) fn destroyed_count(&self) -> u64 {
@@ -222,6 +268,7 @@ impl<S: Occupant, W> Slots<S, W> {
                     Some(LeasePhase::Held) | None => "held",
                 },
                 State::Destroying => "destroying",
+                State::Lingering { .. } => "waiting for its last child",
                 State::Quarantined { .. } => "quarantined",
             };
             Some((state, row.occupant.as_ref()))
