@@ -6,7 +6,10 @@
 //! after, the difference must be empty, within a window in which the kernel and the machine's own init may settle.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::fmt;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -256,13 +259,19 @@ pub fn lines(leaks: &[Leak]) -> String {
 
 /// Makes an empty directory below the system's temporary one that is removed with the guard.
 pub fn temporary_dir(purpose: &str) -> TemporaryDir {
+    let base = std::env::temp_dir();
+    temporary_dir_in(&base, purpose).unwrap_or_else(|error| panic!("{}: {error}", base.display()))
+}
+
+/// A new directory in another place than that for temporary files.
+pub fn temporary_dir_in(base: &Path, purpose: &str) -> std::io::Result<TemporaryDir> {
     let mut number = 0u32;
     loop {
-        let path = std::env::temp_dir().join(format!("{purpose}-{}-{number}", std::process::id()));
+        let path = base.join(format!("{purpose}-{}-{number}", std::process::id()));
         match std::fs::create_dir(&path) {
-            Ok(()) => return TemporaryDir(path),
+            Ok(()) => return Ok(TemporaryDir(path)),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => number += 1,
-            Err(error) => panic!("{}: {error}", path.display()),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -280,6 +289,10 @@ impl TemporaryDir {
 
 impl Drop for TemporaryDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // Not the standard library's way: a failed test may leave a tree that is too deep for that.
+        let (Some(parent), Some(name)) = (self.0.parent(), self.0.file_name()) else { return };
+        if let (Ok(parent), Ok(name)) = (std::fs::File::open(parent), CString::new(name.as_bytes())) {
+            let _ = sandboxset_keeper::remove_tree(parent.as_fd(), &name);
+        }
     }
 }

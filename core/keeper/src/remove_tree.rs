@@ -1,16 +1,16 @@
 //! Removing a directory tree that somebody hostile may have filled.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Removes the directory `name` below `parent` with everything in it, and never anything outside it.
 ///
-/// No link is followed and no path is longer than one name. The depth of the tree costs neither stack nor
-/// descriptors: a directory found inside is first moved up to the top, so that the tree gets flat while it shrinks.
-/// A directory that is not there is a success.
+/// No link is followed and no path is longer than one name. A directory that is not empty has the directories in it
+/// moved up to the top under numbers, and the highest number is next; so neither depth nor width of the tree cost
+/// stack, memory or descriptors, and the time is that of the number of entries. A directory that is not there is a success.
 pub fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     let top = match open_dir(parent, name) {
         Ok(top) => top,
@@ -27,73 +27,118 @@ pub fn remove_tree(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
 /// Removes everything in a directory, as [`remove_tree`] does, and keeps the directory. Its owner must have every
 /// right on it.
 pub fn empty_tree(top: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut moved = 0u64;
-    while !remove_level(top, top, &mut moved)? {}
-    Ok(())
-}
-
-/// Empties one directory: files are removed, and non-empty directories moved to `top`, unless they are there
-/// already; those are emptied in place. Returns whether nothing was left at the end of the pass.
-fn remove_level(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, moved: &mut u64) -> Result<bool, Errno> {
-    let mut empty = true;
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
+    loop {
+        let (mut found, mut progress) = (false, false);
+        let mut entries = Dir::read_from(top)?;
+        while let Some(name) = next_name(&mut entries)? {
+            found = true;
+            progress |= remove_entry(top, &name)? || remove_full_dir(top, &name)?;
         }
-        empty = false;
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(errno) => return Err(errno),
+        if !found {
+            return Ok(());
         }
-        match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => {}
-            Err(errno) => return Err(errno),
-        }
-        let child = open_dir(dir, name)?;
-        flatten(top, child.as_fd(), moved)?;
-        match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST) => {}
-            Err(errno) => return Err(errno),
+        if !progress {
+            // There is no room at the top, or somebody is putting back what we remove.
+            return Err(Errno::NOTEMPTY);
         }
     }
-    Ok(empty)
 }
 
-/// Removes the files of `dir` and moves its directories to `top`.
-fn flatten(top: BorrowedFd<'_>, dir: BorrowedFd<'_>, moved: &mut u64) -> Result<(), Errno> {
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
+/// Removes a directory in `top` that is not empty, as far as there is room to move up what is in it. Answers whether
+/// anything was removed or moved.
+fn remove_full_dir(top: BorrowedFd<'_>, name: &CStr) -> Result<bool, Errno> {
+    let mut highest = 0;
+    let mut progress = take_apart(top, name, &mut highest)?;
+    while highest > 0 {
+        let number = highest;
+        progress |= take_apart(top, &numbered(number)?, &mut highest)?;
+        if highest == number {
+            highest -= 1;
         }
-        match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => continue,
-            Err(Errno::ISDIR | Errno::PERM) => {}
-            Err(errno) => return Err(errno),
-        }
-        // Renaming a directory to another parent rewrites its `..`, which needs write permission on it.
-        drop(open_dir(dir, name));
-        *moved += 1;
-        let target = format!(".sandboxset-removing-{moved}");
+    }
+    Ok(progress)
+}
+
+/// Removes the files of a directory in `top`, moves its directories up, and removes it if nothing is left in it.
+fn take_apart(top: BorrowedFd<'_>, name: &CStr, highest: &mut u64) -> Result<bool, Errno> {
+    let mut progress = false;
+    let mut entries = match open_dir(top, name) {
+        Ok(dir) => Dir::new(dir)?,
+        // It is gone, or somebody put something else in its place, which the next pass removes.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(errno),
+    };
+    while let Some(name) = next_name(&mut entries)? {
+        let dir = entries.fd()?;
+        progress |= remove_entry(dir, &name)? || move_up(dir, &name, top, highest)?;
+    }
+    drop(entries);
+    Ok(remove_entry(top, name)? || progress)
+}
+
+/// Moves a directory to `top` under the next number.
+fn move_up(dir: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>, highest: &mut u64) -> Result<bool, Errno> {
+    // That rewrites its `..`, which needs write permission on it.
+    match open_dir(dir, name) {
+        Ok(_) => {}
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+        Err(errno) => return Err(errno),
+    }
+    loop {
+        let number = *highest + 1;
+        let target = numbered(number)?;
         match rustix::fs::renameat(dir, name, top, &target) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            // Something has that name already; the next pass removes it and takes another name.
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => continue,
+            Ok(()) => {
+                *highest = number;
+                return Ok(true);
+            }
+            // What has this number already is a directory, which is removed when it is its turn, ...
+            Err(Errno::NOTEMPTY | Errno::EXIST) => *highest = number,
+            // ... or it is not.
+            Err(Errno::NOTDIR) => rustix::fs::unlinkat(top, &target, AtFlags::empty())?,
+            // What is in the way of a full disk or a full directory goes first.
+            Err(Errno::NOENT | Errno::NOSPC | Errno::DQUOT | Errno::MLINK) => return Ok(false),
             Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+}
+
+/// Removes a file or an empty directory; false if it is a directory that is not empty.
+fn remove_entry(dir: BorrowedFd<'_>, name: &CStr) -> Result<bool, Errno> {
+    let refusal = match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(true),
+        Err(errno @ (Errno::ISDIR | Errno::PERM)) => errno,
+        Err(errno) => return Err(errno),
+    };
+    match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::ACCESS) => Ok(false),
+        // A file that may not be removed; or a directory that somebody just exchanged, which the next pass finds.
+        Err(Errno::NOTDIR) if refusal == Errno::PERM => Err(refusal),
+        Err(Errno::NOTDIR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The next name in a directory that is not `.` or `..`.
+fn next_name(entries: &mut Dir) -> Result<Option<CString>, Errno> {
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            return Ok(Some(entry.file_name().to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+fn numbered(number: u64) -> Result<CString, Errno> {
+    CString::new(format!(".sandboxset-removing-{number}")).map_err(|_| Errno::INVAL)
 }
 
 /// Opens a directory below `parent`, not following a link; gives its owner access first if need be.
 fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let full = Mode::from_raw_mode(0o700 as RawMode);
+    let full = Mode::from_raw_mode(0o700);
     match rustix::fs::openat(parent, name, flags, Mode::empty()) {
         Err(Errno::ACCESS) => {
             // chmod follows links; the directory is pinned by O_PATH|O_NOFOLLOW and changed through that.
@@ -103,7 +148,7 @@ fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
                 flags.difference(OFlags::RDONLY) | OFlags::PATH,
                 Mode::empty(),
             )?;
-            let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&pinned));
+            let link = format!("/proc/self/fd/{}", pinned.as_raw_fd());
             rustix::fs::chmod(&*link, full)?;
             rustix::fs::openat(parent, name, flags, Mode::empty())
         }

@@ -181,7 +181,8 @@ pub enum FromKeeper {
         /// What failed.
         failure: Failure,
     },
-    /// Everything of a sandbox is gone, or `leftovers` says what is not.
+    /// Everything of a sandbox is gone, or `leftovers` says what is not. A scratch dir on disk that the host did not
+    /// remove goes in the background.
     Removed {
         /// The id of its `Create`.
         id: u64,

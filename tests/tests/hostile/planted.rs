@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Instant;
 
 use sandboxset::{ErrorCode, FileKind, SandboxRef, SandboxSpec, ScratchDirs};
+use sandboxset_keeper::Owner;
 use sandboxset_tests::census::temporary_dir;
-use sandboxset_tests::machine::is_root;
+use sandboxset_tests::machine::{is_root, setting};
 
-use crate::support::{Guarded, python, run};
+use crate::support::{Guarded, HANG, python, run};
 
 /// Plants one of each kind in the scratch dir, all of them pointing at `secret` on the host as far as they can point.
 fn plant(sandbox: &SandboxRef, secret: &Path) {
@@ -125,6 +127,30 @@ os.chmod('/scratch/real', 0o500)
     let left: Vec<_> = std::fs::read_dir(base.path()).unwrap().flatten().map(|entry| entry.path()).collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(std::fs::read(&secret).unwrap(), b"secret");
+}
+
+/// What a dead owner left is removed beside the first create in its directory, not before it.
+#[test]
+fn a_large_tree_of_a_dead_owner_delays_nobody() {
+    let dirs = setting("SANDBOXSET_ORPHANED_DIRS", 2000);
+    let base = temporary_dir("hostile-orphaned");
+    // This process as it would be if it had started a moment later.
+    let owner = Owner::current().unwrap().to_string();
+    let (name, start) = owner.rsplit_once('-').unwrap();
+    let orphan = base.path().join(format!("{name}-{}-1", start.parse::<u64>().unwrap() + 1));
+    for number in 0..dirs {
+        std::fs::create_dir_all(orphan.join(format!("{number}/inner"))).unwrap();
+    }
+    let set = Guarded::with_scratch(SandboxSpec::default(), ScratchDirs::Disk(base.path().into()));
+    let start = Instant::now();
+    let sandbox = set.get();
+    println!("create in {:.1?}, the tree still there: {}", start.elapsed(), orphan.exists());
+    let until = Instant::now() + HANG;
+    while orphan.exists() {
+        assert!(Instant::now() < until, "it was not removed");
+        assert!(run(&sandbox, &["true"]).success());
+    }
+    sandbox.put().unwrap();
 }
 
 /// Where every sandbox has a user of its own on the host, a scratch dir is closed to the others.

@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod host_ids;
+mod remover;
 mod sandbox;
 mod sweep;
 
@@ -18,6 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use self::cgroup::Cgroups;
 use self::host_ids::HostIds;
+use self::remover::Remover;
 use self::sandbox::{Handover, Sandbox, Stage};
 use crate::seccomp::Filter;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
@@ -43,7 +45,7 @@ struct Keeper {
     shells_made: u64,
     /// Whether shells are to be prepared: not before the first create, and not after one could not be.
     refilling: bool,
-    swept_scratch_bases: Vec<Vec<u8>>,
+    remover: Remover,
 }
 
 /// Serves one host until it is gone.
@@ -72,7 +74,7 @@ impl Keeper {
             shells: VecDeque::new(),
             shells_made: 0,
             refilling: false,
-            swept_scratch_bases: Vec::new(),
+            remover: Remover::default(),
         };
         keeper.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
         if hello.version != VERSION {
@@ -93,6 +95,9 @@ impl Keeper {
             }
             for &id in &ready.ended {
                 self.init_ended(id)?;
+            }
+            if ready.removed {
+                self.remover.go_on();
             }
             self.expire()?;
             if ready.host_spoke && !self.host_spoke()? {
@@ -126,6 +131,8 @@ impl Keeper {
         for shell in &self.shells {
             fds.push(PollFd::new(&shell.pidfd, PollFlags::IN));
         }
+        let removing = self.remover.process();
+        fds.extend(removing.map(|process| PollFd::new(process, PollFlags::IN)));
         let deadline = self.sandboxes.values().filter_map(Sandbox::deadline).min();
         let timeout = match deadline {
             // Only a look: with nothing else to do a shell is prepared.
@@ -143,6 +150,7 @@ impl Keeper {
         let mut ready = Ready {
             host_gone: !fds[1].revents().is_empty(),
             host_spoke: !fds[0].revents().is_empty(),
+            removed: removing.and(fds.last()).is_some_and(|process| !process.revents().is_empty()),
             ..Ready::default()
         };
         for ((id, is_setup), fd) in sources.into_iter().zip(&fds[2..]) {
@@ -174,7 +182,7 @@ impl Keeper {
             return self.fail(id, Failure { step: "use an id twice".into(), errno: 0 });
         }
         if let Some(scratch) = &create.disk_scratch {
-            sweep::scratch_siblings(scratch, &mut self.swept_scratch_bases);
+            self.remover.sweep_beside(scratch);
         }
         let mut sandbox = match self.take_shell() {
             Ok(shell) => shell,
@@ -296,6 +304,9 @@ impl Keeper {
             Ok(()) => {
                 if let Some(sandbox) = self.sandboxes.remove(&id) {
                     self.ids.release(sandbox.host_id);
+                    if let Some(scratch) = sandbox.disk_scratch {
+                        self.remover.remove(scratch);
+                    }
                 }
                 None
             }
@@ -323,7 +334,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The host is gone. Kills first and everywhere, then removes.
+    /// The host is gone. Kills first and everywhere, then removes cgroups, and at last what takes long.
     fn farewell(&mut self) {
         let deadline = Instant::now() + FAREWELL;
         for sandbox in self.sandboxes.values().chain(&self.shells) {
@@ -337,6 +348,7 @@ impl Keeper {
             while self.discard(id).is_some() && Instant::now() < deadline {}
         }
         self.cgroups.remove_owner();
+        self.remover.finish();
     }
 }
 
@@ -344,13 +356,15 @@ impl Keeper {
 struct Ready {
     host_gone: bool,
     host_spoke: bool,
+    /// The process that removes trees has ended.
+    removed: bool,
     inits: Vec<u64>,
     ended: Vec<u64>,
 }
 
 impl Ready {
     fn is_idle(&self) -> bool {
-        !self.host_spoke && self.inits.is_empty() && self.ended.is_empty()
+        !self.host_spoke && !self.removed && self.inits.is_empty() && self.ended.is_empty()
     }
 }
 

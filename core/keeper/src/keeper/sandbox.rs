@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
-use super::{message_pair, sweep};
+use super::message_pair;
 use crate::init::{self, SetupResult};
 use crate::seccomp::Filter;
 use crate::sys::{self, Forked};
@@ -39,6 +39,8 @@ pub(super) struct Sandbox {
     pub(super) stage: Stage,
     pub(super) pidfd: OwnedFd,
     pub(super) host_id: Option<u32>,
+    /// Its scratch dir on disk, which the [`Remover`](super::Remover) removes when all else is.
+    pub(super) disk_scratch: Option<Vec<u8>>,
     deadline: Option<Instant>,
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
@@ -49,7 +51,6 @@ pub(super) struct Sandbox {
 /// What was made outside the sandbox's own namespaces. Dropping it removes what is still there, as far as it goes.
 struct Made {
     cgroups: Option<SandboxCgroups>,
-    disk_scratch: Option<Vec<u8>>,
 }
 
 /// What the host is told and given of a sandbox that is ready.
@@ -87,7 +88,7 @@ impl Sandbox {
     ) -> Result<Self, Failure> {
         let (setup, init_setup) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let (host_end, init_end) = message_pair().map_err(|errno| failure("make a socket", errno))?;
-        let made = Made { cgroups: Some(cgroups.make(name, host_id)?), disk_scratch: None };
+        let made = Made { cgroups: Some(cgroups.make(name, host_id)?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
         // The files in /proc of an undumpable process are root's, and we must write the init's id maps. The init is
@@ -109,6 +110,7 @@ impl Sandbox {
             stage: Stage::Prepared,
             pidfd,
             host_id,
+            disk_scratch: None,
             deadline: None,
             setup: Some(setup),
             host_end: Some(host_end),
@@ -132,7 +134,7 @@ impl Sandbox {
         }
         if let Some(scratch) = &create.disk_scratch {
             make_scratch(scratch, self.host_id)?;
-            self.made.disk_scratch = Some(scratch.clone());
+            self.disk_scratch = Some(scratch.clone());
         }
         self.tell(create)
     }
@@ -206,7 +208,7 @@ impl Sandbox {
         }
     }
 
-    /// Kills what is left and removes everything. An error says what could not be removed; calling again tries
+    /// Kills what is left and removes everything but the scratch dir on disk. An error says what could not be removed; calling again tries
     /// again.
     pub(super) fn discard(&mut self) -> Result<(), String> {
         self.setup = None;
@@ -243,10 +245,6 @@ impl Made {
         if let Some(cgroups) = &self.cgroups {
             cgroups.remove()?;
             self.cgroups = None;
-        }
-        if let Some(scratch) = &self.disk_scratch {
-            sweep::remove_scratch(scratch)?;
-            self.disk_scratch = None;
         }
         Ok(())
     }

@@ -134,11 +134,13 @@ impl Inner {
         self.cgroups
             .await_empty(deadline)
             .map_err(|errno| failed(format!("waiting for its processes: {errno}")))?;
-        // Here and not in the keeper, whose one thread serves all sandboxes: a tree takes as long to remove as its
-        // maker liked. What cannot be removed the keeper finds and names.
-        let _ = self.remove_disk_scratch();
+        // Here and not in the keeper, which does it in the background: the caller is told what cannot be removed. A
+        // tree takes as long to remove as its maker liked.
+        let scratch = self.remove_disk_scratch();
         match self.keeper.remove(self.id.get(), Instant::now() + END) {
-            Ok(None) => {}
+            Ok(None) => {
+                scratch.map_err(|errno| failed(format!("its scratch dir cannot be removed: {errno}")))?
+            }
             Ok(Some(leftovers)) => {
                 return Err(failed(format!("not everything could be removed: {leftovers}")));
             }
