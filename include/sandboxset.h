@@ -123,6 +123,10 @@
 // as it was when fresh; any doubt destroys it. Not for sandboxes with a runtime.
 #define SANDBOXSET_REUSE_RESET 1
 
+// What a put does before the sandbox becomes idle: it is destroyed, and another takes its place; with min_idle, one
+// that was made ahead in the background.
+#define SANDBOXSET_REUSE_REPLACE 2
+
 // The kind of a file: a regular file.
 #define SANDBOXSET_FILE_REGULAR 0
 
@@ -158,6 +162,9 @@
 
 // An event: the sandbox was reset after a put; the text says what was verified from outside.
 #define SANDBOXSET_EVENT_RESET 7
+
+// An event: the sandbox `child_id` of another set was forked from this one.
+#define SANDBOXSET_EVENT_FORK 8
 
 // An event that this version of the library has no number for.
 #define SANDBOXSET_EVENT_OTHER 255
@@ -405,7 +412,7 @@ typedef struct sandboxset_config {
   uint64_t get_timeout_ms;
   // Milliseconds that one create may take; default 60000.
   uint64_t create_timeout_ms;
-  // SANDBOXSET_REUSE_KEEP, the default, or SANDBOXSET_REUSE_RESET.
+  // SANDBOXSET_REUSE_KEEP, the default, _RESET or _REPLACE.
   uint32_t reuse;
   // Must be 0.
   uint32_t reserved;
@@ -414,6 +421,13 @@ typedef struct sandboxset_config {
   const char *scratch_dirs;
   // Where time comes from, for tests. NULL, the default: the machine's monotonic clock.
   const struct sandboxset_clock *clock;
+  // The set whose sandboxes are forked to make those of this one, which then are never made otherwise; NULL, the
+  // default: none. Its sandboxes must be made by the same backend, which can fork, and its reuse must be
+  // SANDBOXSET_REUSE_KEEP. It stays open as long as this set or a ref of it exists. See sandboxset_new.
+  const struct sandboxset *parent;
+  // Forks of one sandbox that may be in flight at once, if this set is a parent; default 8. When more want to
+  // fork, the set grows, up to its max_size.
+  uint64_t max_forks;
 } sandboxset_config;
 
 // One entry of a directory. Set struct_size before the call that fills it.
@@ -444,6 +458,8 @@ typedef struct sandboxset_event_info {
   uint32_t kind;
   // 0.
   uint32_t reserved;
+  // The child of SANDBOXSET_EVENT_FORK; else 0.
+  uint64_t child_id;
 } sandboxset_event_info;
 
 // Options of one sandboxset_get_or_create_unpaused. Initialise it with sandboxset_get_options_init.
@@ -603,7 +619,7 @@ typedef struct sandboxset_stats {
   uint64_t resuming;
   // Sandboxes being paused after a put.
   uint64_t returning;
-  // Sandboxes being destroyed.
+  // Sandboxes being destroyed, and parents that are destroyed when their last child is gone.
   uint64_t destroying;
   // Sandboxes whose destroy failed; it is retried.
   uint64_t quarantined;
@@ -639,6 +655,10 @@ typedef struct sandboxset_stats {
   uint64_t resets;
   // Resets that failed or were not verified; the sandbox was destroyed.
   uint64_t reset_failures;
+  // Sandboxes of other sets that were forked from sandboxes of this one.
+  uint64_t forks;
+  // Forks of sandboxes of this set that failed.
+  uint64_t fork_failures;
 } sandboxset_stats;
 
 // Success.
@@ -1117,6 +1137,14 @@ void sandboxset_ref_free(struct sandboxset_ref *sandbox);
 // Makes a set of sandboxes that `backend` makes from `spec`. It makes none yet, unless min_idle asks for it.
 // `spec` and `config` may be NULL for the defaults. Free it with sandboxset_free, preferably after
 // sandboxset_close.
+//
+// With a parent in the config, one parent is shared by many children; the parent set grows when forks queue, within
+// its max_size, and counts a time of forking as a get and a put. A fork that the parent is to blame for is tried
+// once more on another, and the parent is destroyed. Where no parent can be had, a create fails with
+// SANDBOXSET_FORK_FAILED and the cause. A parent that is destroyed, by whatever rule, is torn down when its last
+// child is gone; up to max_size of them may exist besides the others. Once the parent set drains or is closed, no
+// more is forked; its close waits for the children until its deadline, and then names the parents as survivors. A
+// parent that dies takes its children with it.
 sandboxset_code sandboxset_new(const struct sandboxset_backend *backend,
                                const struct sandboxset_spec *spec,
                                const struct sandboxset_config *config,

@@ -532,3 +532,40 @@ fn nothing_is_lost_whatever_fails() {
     check(&parents.stats());
     close_all(&mock, &[&children, &parents]);
 }
+
+#[test]
+fn callers_that_give_up_at_any_moment_lose_nothing() {
+    let (mock, parents, children) = family(Config { max_forks: 2, ..sizes(2) }, sizes(6));
+    mock.fault_always(MockOperation::Fork, Some(MockFault::Delay(Duration::from_micros(300))));
+    mock.fault_always(MockOperation::Create, Some(MockFault::Delay(Duration::from_micros(700))));
+    thread::scope(|scope| {
+        for thread in 0..8u64 {
+            let children = &children;
+            scope.spawn(move || {
+                for round in 0..60 {
+                    let cancel = CancelToken::new();
+                    let options = GetOptions {
+                        timeout: Some(Duration::from_micros(thread * 150)),
+                        cancel: (round % 2 == 0).then(|| cancel.clone()),
+                        ..GetOptions::default()
+                    };
+                    thread::scope(|inner| {
+                        let get = inner.spawn(|| children.get_or_create_unpaused(&options));
+                        thread::sleep(Duration::from_micros(round * 20));
+                        cancel.cancel();
+                        match get.join().unwrap() {
+                            Ok(child) => child.destroy("used").unwrap(),
+                            Err(error) => assert!(
+                                matches!(error.code(), ErrorCode::Timeout | ErrorCode::Cancelled),
+                                "{error}"
+                            ),
+                        }
+                    });
+                }
+            });
+        }
+    });
+    check(&parents.stats());
+    works(&get(&children));
+    close_all(&mock, &[&children, &parents]);
+}

@@ -4,11 +4,12 @@ use std::ffi::c_char;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandboxset::{Clock, Config, Result, Reuse, ScratchDirs};
+use ::sandboxset::{Clock, Config, Result, Reuse, ScratchDirs};
 
 use crate::boundary::Caller;
 use crate::clock::sandboxset_clock;
 use crate::options::{self, Plain};
+use crate::set::sandboxset;
 use crate::text::{check_reserved, to_usize, unknown};
 
 /// What a put does before the sandbox becomes idle: nothing, the next holder finds what the last one left.
@@ -16,6 +17,9 @@ pub const SANDBOXSET_REUSE_KEEP: u32 = 0;
 /// What a put does before the sandbox becomes idle: it is emptied in the background, and verified from outside to be
 /// as it was when fresh; any doubt destroys it. Not for sandboxes with a runtime.
 pub const SANDBOXSET_REUSE_RESET: u32 = 1;
+/// What a put does before the sandbox becomes idle: it is destroyed, and another takes its place; with min_idle, one
+/// that was made ahead in the background.
+pub const SANDBOXSET_REUSE_REPLACE: u32 = 2;
 
 /// How a set behaves. Initialise it with sandboxset_config_init. What it points to is copied by sandboxset_new.
 #[derive(Clone, Copy)]
@@ -33,7 +37,7 @@ pub struct sandboxset_config {
     pub get_timeout_ms: u64,
     /// Milliseconds that one create may take; default 60000.
     pub create_timeout_ms: u64,
-    /// SANDBOXSET_REUSE_KEEP, the default, or SANDBOXSET_REUSE_RESET.
+    /// SANDBOXSET_REUSE_KEEP, the default, _RESET or _REPLACE.
     pub reuse: u32,
     /// Must be 0.
     pub reserved: u32,
@@ -42,11 +46,18 @@ pub struct sandboxset_config {
     pub scratch_dirs: *const c_char,
     /// Where time comes from, for tests. NULL, the default: the machine's monotonic clock.
     pub clock: *const sandboxset_clock,
+    /// The set whose sandboxes are forked to make those of this one, which then are never made otherwise; NULL, the
+    /// default: none. Its sandboxes must be made by the same backend, which can fork, and its reuse must be
+    /// SANDBOXSET_REUSE_KEEP. It stays open as long as this set or a ref of it exists. See sandboxset_new.
+    pub parent: *const sandboxset,
+    /// Forks of one sandbox that may be in flight at once, if this set is a parent; default 8. When more want to
+    /// fork, the set grows, up to its max_size.
+    pub max_forks: u64,
 }
 
 // SAFETY: repr(C), size first, integers and raw pointers, padding spelled out.
 unsafe impl Plain for sandboxset_config {
-    const FIRST_SIZE: usize = 72;
+    const FIRST_SIZE: usize = 88;
 
     fn defaults() -> Self {
         let config = Config::default();
@@ -61,6 +72,8 @@ unsafe impl Plain for sandboxset_config {
             reserved: 0,
             scratch_dirs: std::ptr::null(),
             clock: std::ptr::null(),
+            parent: std::ptr::null(),
+            max_forks: config.max_forks as u64,
         }
     }
 }
@@ -85,6 +98,7 @@ pub(crate) fn read(caller: &Caller, config: *const sandboxset_config) -> Result<
     config.reuse = match from.reuse {
         SANDBOXSET_REUSE_KEEP => Reuse::Keep,
         SANDBOXSET_REUSE_RESET => Reuse::Reset,
+        SANDBOXSET_REUSE_REPLACE => Reuse::Replace,
         other => return Err(unknown(other, "reuse", "SANDBOXSET_REUSE_")),
     };
     if let Some(base) = caller.optional_path(from.scratch_dirs, "scratch_dirs")? {
@@ -93,5 +107,9 @@ pub(crate) fn read(caller: &Caller, config: *const sandboxset_config) -> Result<
     if let Some(clock) = caller.borrow_optional(from.clock, "clock")? {
         config.clock = Clock::Manual(Arc::clone(clock));
     }
+    if let Some(parent) = caller.borrow_optional(from.parent, "parent")? {
+        config.parent = Some(parent.clone());
+    }
+    config.max_forks = to_usize(from.max_forks, "max_forks")?;
     Ok(config)
 }

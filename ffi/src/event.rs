@@ -27,6 +27,8 @@ pub const SANDBOXSET_EVENT_FAULT: u32 = 5;
 pub const SANDBOXSET_EVENT_LOST: u32 = 6;
 /// An event: the sandbox was reset after a put; the text says what was verified from outside.
 pub const SANDBOXSET_EVENT_RESET: u32 = 7;
+/// An event: the sandbox `child_id` of another set was forked from this one.
+pub const SANDBOXSET_EVENT_FORK: u32 = 8;
 /// An event that this version of the library has no number for.
 pub const SANDBOXSET_EVENT_OTHER: u32 = 255;
 
@@ -69,11 +71,13 @@ pub struct sandboxset_event_info {
     pub kind: u32,
     /// 0.
     pub reserved: u32,
+    /// The child of SANDBOXSET_EVENT_FORK; else 0.
+    pub child_id: u64,
 }
 
 // SAFETY: repr(C), size first, integers and a raw pointer, padding spelled out.
 unsafe impl Plain for sandboxset_event_info {
-    const FIRST_SIZE: usize = 48;
+    const FIRST_SIZE: usize = 56;
 
     fn defaults() -> Self {
         sandboxset_event_info {
@@ -84,6 +88,7 @@ unsafe impl Plain for sandboxset_event_info {
             text: c"".as_ptr(),
             kind: SANDBOXSET_EVENT_OTHER,
             reserved: 0,
+            child_id: 0,
         }
     }
 }
@@ -134,11 +139,16 @@ pub unsafe extern "C" fn sandboxset_event_get_info(
             EventKind::Unpause => (SANDBOXSET_EVENT_UNPAUSE, 0),
             EventKind::Pause => (SANDBOXSET_EVENT_PAUSE, 0),
             EventKind::Put => (SANDBOXSET_EVENT_PUT, 0),
+            EventKind::Fork(_) => (SANDBOXSET_EVENT_FORK, 0),
             EventKind::Destroy(_) => (SANDBOXSET_EVENT_DESTROY, 0),
             EventKind::Fault(_) => (SANDBOXSET_EVENT_FAULT, 0),
             EventKind::Reset(_) => (SANDBOXSET_EVENT_RESET, 0),
             EventKind::Lost(lost) => (SANDBOXSET_EVENT_LOST, *lost),
             _ => (SANDBOXSET_EVENT_OTHER, 0),
+        };
+        let child_id = match event.kind {
+            EventKind::Fork(child) => child.get(),
+            _ => 0,
         };
         let value = sandboxset_event_info {
             sequence: event.sequence,
@@ -146,6 +156,7 @@ pub unsafe extern "C" fn sandboxset_event_get_info(
             lost,
             text: text.as_ptr(),
             kind,
+            child_id,
             ..Plain::defaults()
         };
         caller.fill(info, value, "info")

@@ -32,18 +32,18 @@ fn the_layout_is_the_frozen_one() {
             file_bytes, pids, reserved }
         spec::sandboxset_runtime { struct_size, args, env, ready_timeout_ms }
         config::sandboxset_config { struct_size, max_size, min_idle, max_waiters, get_timeout_ms,
-            create_timeout_ms, reuse, reserved, scratch_dirs, clock }
+            create_timeout_ms, reuse, reserved, scratch_dirs, clock, parent, max_forks }
         get_options::sandboxset_get_options { struct_size, timeout_ms, no_wait, acquire, cancel }
         command::sandboxset_command { struct_size, args, env, cwd, stdin_mode, on_overflow, stdin_bytes,
             stdin_length, timeout_ms, grace_ms, output_bytes, memory_bytes, cpu_seconds, cancel }
         usage::sandboxset_usage { struct_size, wall_ns, cpu_ns, peak_memory_bytes, memory_bytes, pids, reserved }
         dir::sandboxset_dir_entry { struct_size, name, kind, reserved }
         report::sandboxset_layer { struct_size, name, detail, status, reserved }
-        event::sandboxset_event_info { struct_size, sequence, sandbox_id, lost, text, kind, reserved }
+        event::sandboxset_event_info { struct_size, sequence, sandbox_id, lost, text, kind, reserved, child_id }
         stats::sandboxset_stats { struct_size, idle, held, creating, resuming, returning, destroying,
             quarantined, waiting, gets, hits, misses_empty, misses_all_busy, misses_fresh_only,
             misses_unhealthy, misses_other, waits, timeouts, created, create_failures, puts, destroyed,
-            resets, reset_failures }
+            resets, reset_failures, forks, fork_failures }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/c/layout.txt");
     if std::env::var_os("SANDBOXSET_REWRITE").is_some() {

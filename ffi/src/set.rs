@@ -29,6 +29,14 @@ handle!(sandboxset, SandboxSet, b"ss_set\0\0");
 /// Makes a set of sandboxes that `backend` makes from `spec`. It makes none yet, unless min_idle asks for it.
 /// `spec` and `config` may be NULL for the defaults. Free it with sandboxset_free, preferably after
 /// sandboxset_close.
+///
+/// With a parent in the config, one parent is shared by many children; the parent set grows when forks queue, within
+/// its max_size, and counts a time of forking as a get and a put. A fork that the parent is to blame for is tried
+/// once more on another, and the parent is destroyed. Where no parent can be had, a create fails with
+/// SANDBOXSET_FORK_FAILED and the cause. A parent that is destroyed, by whatever rule, is torn down when its last
+/// child is gone; up to max_size of them may exist besides the others. Once the parent set drains or is closed, no
+/// more is forked; its close waits for the children until its deadline, and then names the parents as survivors. A
+/// parent that dies takes its children with it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_new(
     backend: *const sandboxset_backend,

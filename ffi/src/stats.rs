@@ -20,7 +20,7 @@ pub struct sandboxset_stats {
     pub resuming: u64,
     /// Sandboxes being paused after a put.
     pub returning: u64,
-    /// Sandboxes being destroyed.
+    /// Sandboxes being destroyed, and parents that are destroyed when their last child is gone.
     pub destroying: u64,
     /// Sandboxes whose destroy failed; it is retried.
     pub quarantined: u64,
@@ -56,11 +56,15 @@ pub struct sandboxset_stats {
     pub resets: u64,
     /// Resets that failed or were not verified; the sandbox was destroyed.
     pub reset_failures: u64,
+    /// Sandboxes of other sets that were forked from sandboxes of this one.
+    pub forks: u64,
+    /// Forks of sandboxes of this set that failed.
+    pub fork_failures: u64,
 }
 
 // SAFETY: repr(C), size first, integers, no padding.
 unsafe impl Plain for sandboxset_stats {
-    const FIRST_SIZE: usize = 192;
+    const FIRST_SIZE: usize = 208;
 
     fn defaults() -> Self {
         from_core(&Stats::default())
@@ -94,6 +98,8 @@ pub(crate) fn from_core(stats: &Stats) -> sandboxset_stats {
         destroyed: stats.destroyed,
         resets: stats.resets,
         reset_failures: stats.reset_failures,
+        forks: stats.forks,
+        fork_failures: stats.fork_failures,
     };
     for (reason, count) in &stats.misses {
         let field = match reason {

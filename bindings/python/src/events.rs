@@ -92,7 +92,7 @@ impl Event {
         self.core.sandbox_id.get()
     }
 
-    /// `create`, `unpause`, `pause`, `put`, `reset`, `destroy`, `fault` or `lost`.
+    /// `create`, `unpause`, `pause`, `put`, `reset`, `fork`, `destroy`, `fault` or `lost`.
     #[getter]
     fn kind(&self) -> &'static str {
         self.core.kind.name()
@@ -104,6 +104,15 @@ impl Event {
         match &self.core.kind {
             EventKind::Destroy(text) | EventKind::Fault(text) => Some(text.clone()),
             EventKind::Reset(report) => Some(report.to_string()),
+            _ => None,
+        }
+    }
+
+    /// The id of the sandbox that was forked from this one, if the kind is `fork`.
+    #[getter]
+    fn child_id(&self) -> Option<u64> {
+        match self.core.kind {
+            EventKind::Fork(child) => Some(child.get()),
             _ => None,
         }
     }
@@ -122,6 +131,7 @@ impl Event {
             EventKind::Destroy(text) | EventKind::Fault(text) => format!(", reason={text:?}"),
             EventKind::Reset(report) => format!(", reason={:?}", report.to_string()),
             EventKind::Lost(count) => format!(", lost={count}"),
+            EventKind::Fork(child) => format!(", child_id={}", child.get()),
             _ => String::new(),
         };
         let (sequence, sandbox_id) = (self.sequence(), self.sandbox_id());

@@ -19,7 +19,7 @@ pub(crate) struct Stats {
     resuming: usize,
     /// Sandboxes being paused after a put.
     returning: usize,
-    /// Sandboxes being destroyed.
+    /// Sandboxes being destroyed, and parents that are destroyed when their last child is gone.
     destroying: usize,
     /// Sandboxes whose destroy failed; retried with back-off.
     quarantined: usize,
@@ -45,6 +45,10 @@ pub(crate) struct Stats {
     resets: u64,
     /// Resets that failed or were not verified; the sandbox was destroyed.
     reset_failures: u64,
+    /// Sandboxes of other sets that were forked from sandboxes of this one.
+    forks: u64,
+    /// Forks of sandboxes of this set that failed.
+    fork_failures: u64,
     /// Sandboxes destroyed.
     destroyed: u64,
     /// Sandboxes destroyed, by reason.
@@ -96,6 +100,8 @@ impl Stats {
             puts: core.puts,
             resets: core.resets,
             reset_failures: core.reset_failures,
+            forks: core.forks,
+            fork_failures: core.fork_failures,
             destroyed: core.destroyed,
             destroyed_by: core.destroyed_by.into_iter().collect(),
         }

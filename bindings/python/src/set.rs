@@ -1,5 +1,6 @@
 //! The set.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -9,7 +10,6 @@ use sandboxset::{Acquire, GetOptions, Phase};
 use crate::arguments::{
     Optional, boolean, choice, integer, integer_or, not_picklable, seconds, seconds_or, wrong_type,
 };
-use crate::backend::backend;
 use crate::cancel::token;
 use crate::errors::raise;
 use crate::events::EventStream;
@@ -50,6 +50,10 @@ pub(crate) struct SandboxSet {
 }
 
 impl SandboxSet {
+    pub(crate) fn core(&self) -> &sandboxset::SandboxSet {
+        &self.core
+    }
+
     fn hand_out(&self, py: Python<'_>, core: sandboxset::SandboxRef) -> SandboxRef {
         SandboxRef::new(core, self.policy.as_ref().map(|policy| policy.clone_ref(py)))
     }
@@ -61,7 +65,7 @@ impl SandboxSet {
     #[pyo3(signature = (
         backend=None, *, root=None, code_dir=None, binds=None, env=None, limits=None, runtime=None,
         layers=None, max_size=None, min_idle=None, max_waiters=None, get_timeout=None, create_timeout=None, reuse=None,
-        scratch_dirs=None, command_policy=None, clock=None,
+        parent=None, max_forks=None, scratch_dirs=None, command_policy=None, clock=None,
     ))]
     #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
     fn new(
@@ -80,6 +84,8 @@ impl SandboxSet {
         get_timeout: Optional<'_>,
         create_timeout: Optional<'_>,
         reuse: Optional<'_>,
+        parent: Optional<'_>,
+        max_forks: Optional<'_>,
         scratch_dirs: Optional<'_>,
         command_policy: Optional<'_>,
         clock: Optional<'_>,
@@ -98,6 +104,8 @@ impl SandboxSet {
             get_timeout,
             create_timeout,
             reuse,
+            parent,
+            max_forks,
             scratch_dirs,
             clock,
         };
@@ -105,7 +113,10 @@ impl SandboxSet {
         if let Some(policy) = command_policy.as_ref().filter(|policy| !policy.is_callable()) {
             return Err(wrong_type("command_policy", "a callable", policy));
         }
-        let backend = crate::set::backend(py, &backend)?;
+        let backend = match (&backend, &config.parent) {
+            (None, Some(parent)) => Arc::clone(parent.backend()),
+            _ => crate::backend::backend(py, &backend)?,
+        };
         let core = detached(py, Phase::Configure, || sandboxset::SandboxSet::new(backend, spec, config))?;
         Ok(SandboxSet { core: DropDetached::new(core), policy: command_policy.map(Bound::unbind) })
     }

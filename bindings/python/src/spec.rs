@@ -11,6 +11,7 @@ use crate::arguments::{
 };
 use crate::backend::clock;
 use crate::errors::raise;
+use crate::set::SandboxSet;
 
 /// What `SandboxSet` was given, but for the backend and the policy.
 pub(crate) struct Arguments<'py> {
@@ -27,6 +28,8 @@ pub(crate) struct Arguments<'py> {
     pub(crate) get_timeout: Optional<'py>,
     pub(crate) create_timeout: Optional<'py>,
     pub(crate) reuse: Optional<'py>,
+    pub(crate) parent: Optional<'py>,
+    pub(crate) max_forks: Optional<'py>,
     pub(crate) scratch_dirs: Optional<'py>,
     pub(crate) clock: Optional<'py>,
 }
@@ -58,13 +61,23 @@ impl Arguments<'_> {
         config.max_waiters = integer_or("max_waiters", &self.max_waiters, config.max_waiters)?;
         config.get_timeout = seconds_or("get_timeout", &self.get_timeout, config.get_timeout)?;
         config.create_timeout = seconds_or("create_timeout", &self.create_timeout, config.create_timeout)?;
-        config.reuse =
-            choice("reuse", &self.reuse, config.reuse, &[("keep", Reuse::Keep), ("reset", Reuse::Reset)])?;
+        let choices = [("keep", Reuse::Keep), ("reset", Reuse::Reset), ("replace", Reuse::Replace)];
+        config.reuse = choice("reuse", &self.reuse, config.reuse, &choices)?;
+        config.parent = self.parent.as_ref().map(parent).transpose()?;
+        config.max_forks = integer_or("max_forks", &self.max_forks, config.max_forks)?;
         if let Some(path) = &self.scratch_dirs {
             config.scratch_dirs = ScratchDirs::Disk(host_path("scratch_dirs", path)?);
         }
         config.clock = clock(&self.clock)?;
         Ok(config)
+    }
+}
+
+/// The set whose sandboxes are forked to make those of another.
+fn parent(value: &Bound<'_, PyAny>) -> PyResult<sandboxset::SandboxSet> {
+    match value.cast::<SandboxSet>() {
+        Ok(set) => Ok(set.get().core().clone()),
+        Err(_) => Err(wrong_type("parent", "a SandboxSet", value)),
     }
 }
 

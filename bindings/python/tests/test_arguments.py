@@ -51,6 +51,8 @@ SET: list[tuple[str, list[Any], list[Any]]] = [
     ("get_timeout", NO_TIME, BAD_TIME),
     ("create_timeout", NO_TIME, [*BAD_TIME, 0]),
     ("reuse", NO_TEXT, ["", "Keep", "keep ", "\ud800", "x" * 10_000]),
+    ("parent", [1, "pool", sandboxset.SandboxSet, object()], []),
+    ("max_forks", NO_INT, [*BAD_INT, 0]),
     ("root", NO_NAME, [*BAD_NAME, "", "/no/such", "relative/no/such", "/etc/passwd", "/" + "x" * 5000]),
     ("root", [], ["oci:", "oci:/no/such:tag", "oci:no/such", b"oci:/tmp:\xff", "oci:/tmp:"]),
     ("code_dir", NO_NAME, [*BAD_NAME, "", "/no/such", b"/no/such", Path("/no/such")]),

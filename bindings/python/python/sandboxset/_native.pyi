@@ -167,7 +167,9 @@ class SandboxSet:
         max_waiters: int | None = None,
         get_timeout: float | None = None,
         create_timeout: float | None = None,
-        reuse: Literal["keep", "reset"] | None = None,
+        reuse: Literal["keep", "reset", "replace"] | None = None,
+        parent: SandboxSet | None = None,
+        max_forks: int | None = None,
         scratch_dirs: Name | None = None,
         command_policy: Any = None,
         clock: ManualClock | None = None,
@@ -588,6 +590,14 @@ class Stats:
         """Resets that failed or were not verified; the sandbox was destroyed."""
 
     @property
+    def forks(self) -> int:
+        """Sandboxes of other sets that were forked from sandboxes of this one."""
+
+    @property
+    def fork_failures(self) -> int:
+        """Forks of sandboxes of this set that failed."""
+
+    @property
     def destroyed(self) -> int:
         """Sandboxes destroyed."""
 
@@ -620,12 +630,16 @@ class Event:
         """The id of the sandbox."""
 
     @property
-    def kind(self) -> Literal["create", "unpause", "pause", "put", "reset", "destroy", "fault", "lost"]:
+    def kind(self) -> Literal["create", "unpause", "pause", "put", "reset", "fork", "destroy", "fault", "lost"]:
         """What happened."""
 
     @property
     def reason(self) -> str | None:
         """The reason of a destroy, the text of a fault, or what a reset verified from outside."""
+
+    @property
+    def child_id(self) -> int | None:
+        """The id of the sandbox that was forked from this one, if the kind is `fork`."""
 
     @property
     def lost(self) -> int | None:

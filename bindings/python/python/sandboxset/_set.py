@@ -32,7 +32,7 @@ class SandboxSet(_native.SandboxSet):
     both name the argument, and nothing was made then.
 
     Args:
-        backend: makes the sandboxes; default ``LinuxBackend()``.
+        backend: makes the sandboxes; default that of the ``parent``, else ``LinuxBackend()``.
         root: an unpacked image directory, or ``oci:DIR:TAG`` for an image in an OCI image layout, which is unpacked
             into the backend's ``image_cache`` first; default the host's own ``/usr``, ``/bin``, ``/lib*``, read-only.
         code_dir: a directory of the host that appears read-only at ``/code``.
@@ -48,7 +48,13 @@ class SandboxSet(_native.SandboxSet):
         get_timeout: how long a get waits unless told otherwise; default 30.
         create_timeout: how long one create may take; default 60.
         reuse: what a put does first: ``keep`` leaves everything to the next holder; ``reset`` empties the sandbox in
-            the background and verifies from outside that it is as it was when fresh, and any doubt destroys it.
+            the background and verifies from outside that it is as it was when fresh, and any doubt destroys it;
+            ``replace`` destroys it, so that every holder gets a fresh one, made ahead if ``min_idle`` says so.
+        parent: the set whose sandboxes are forked to make those of this one, which then are never made otherwise. Many
+            children share a parent. One that is destroyed is torn down after its last child; one that dies takes its
+            children with it. Once the parent set drains or is closed, a create is a ``ForkFailedError``.
+        max_forks: forks of one sandbox that may be in flight at once, if this set is a parent; default 8. When more
+            want to fork, the set grows, up to its ``max_size``.
         scratch_dirs: a directory of the host to make scratch dirs in; default a tmpfs for each sandbox.
         command_policy: may refuse or rewrite every command; see ``CommandPolicy``.
         clock: where time comes from, for tests.
@@ -72,7 +78,9 @@ class SandboxSet(_native.SandboxSet):
         max_waiters: int | None = None,
         get_timeout: float | None = None,
         create_timeout: float | None = None,
-        reuse: Literal["keep", "reset"] | None = None,
+        reuse: Literal["keep", "reset", "replace"] | None = None,
+        parent: _native.SandboxSet | None = None,
+        max_forks: int | None = None,
         scratch_dirs: Name | None = None,
         command_policy: CommandPolicy | None = None,
         clock: _native.ManualClock | None = None,
@@ -94,6 +102,8 @@ class SandboxSet(_native.SandboxSet):
             get_timeout=get_timeout,
             create_timeout=create_timeout,
             reuse=reuse,
+            parent=parent,
+            max_forks=max_forks,
             scratch_dirs=scratch_dirs,
             command_policy=command_policy,
             clock=clock,

@@ -158,6 +158,8 @@ impl World {
                 }
                 Effect::Refuse { waiter, .. } => {
                     assert_eq!(self.waiting.remove(0).1, waiter, "in order of arrival");
+                    let hope = self.usable().next().is_some() || self.wanted() > 0;
+                    assert!(self.closed || !hope, "refused while something was to come");
                 }
                 Effect::Rest { key } => self.resting.push(key),
                 Effect::Discard { parent, .. } => {
@@ -172,10 +174,10 @@ impl World {
     fn check(&self) {
         let forks_of = |parent: u32| self.forks.iter().filter(|fork| fork.1 == parent).count();
         assert!(self.lent.iter().all(|parent| forks_of(*parent) <= self.max_forks));
-        let wanted = self.attempts.values().filter(|cancel| !cancel.is_cancelled()).count();
+        let wanted = self.wanted();
         assert!(wanted <= self.waiting.len().div_ceil(self.max_forks), "more attempts than anybody needs");
         let returning = |parent: &u32| self.returning.iter().any(|other| other.1 == *parent);
-        let usable: Vec<u32> = self.lent.iter().filter(|p| !self.suspect.contains(p)).copied().collect();
+        let usable: Vec<u32> = self.usable().collect();
         assert!(wanted == 0 || usable.len() + wanted <= self.max_parents, "more parents than allowed");
         if self.closed {
             assert!(self.waiting.is_empty() && wanted == 0);
@@ -187,6 +189,14 @@ impl World {
         let has_room = |parent: &u32| !returning(parent) && forks_of(*parent) < self.max_forks;
         assert!(!usable.iter().any(has_room), "waits beside a parent with room");
         assert!(wanted > 0 || !usable.is_empty(), "waits for nothing: {}", self.shared.explain());
+    }
+
+    fn wanted(&self) -> usize {
+        self.attempts.values().filter(|cancel| !cancel.is_cancelled()).count()
+    }
+
+    fn usable(&self) -> impl Iterator<Item = u32> {
+        self.lent.iter().filter(|parent| !self.suspect.contains(parent)).copied()
     }
 
     /// Lets everything end, and sees that nothing is lost.
