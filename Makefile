@@ -17,6 +17,7 @@ include $(sort $(wildcard make/*.mk))
 # Installs what is missing when that is possible (as root, with apt); else names it.
 prerequisites:
 	@make/prerequisites
+	@make/guest $(TARGET_DIR)/guest
 
 clean:
 	cargo clean

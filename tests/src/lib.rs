@@ -6,4 +6,6 @@
 pub mod census;
 pub mod chaos;
 pub mod kernel;
+pub mod lacks;
 pub mod machine;
+pub mod worlds;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this file. Host and keeper refuse to talk when theirs differ.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A path, argument or variable: any bytes but NUL.
 pub type Bytes = Vec<u8>;
@@ -65,6 +65,8 @@ pub enum Controller {
     Pids,
     /// CPU bandwidth.
     Cpu,
+    /// Stopping and continuing everything. On v1 only: a v2 tree has it built in.
+    Freezer,
 }
 
 impl Controller {
@@ -74,6 +76,7 @@ impl Controller {
             Controller::Memory => "memory",
             Controller::Pids => "pids",
             Controller::Cpu => "cpu",
+            Controller::Freezer => "freezer",
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sandboxset_keeper::{CgroupFd, CgroupPlan, Controller, Failure, LayerReport, LayerStatus, Limits, Owner};
 
 use super::sandbox::failure;
@@ -29,6 +30,9 @@ pub(super) struct SandboxCgroups {
 }
 
 const CONTROLLERS: [Controller; 3] = [Controller::Memory, Controller::Pids, Controller::Cpu];
+
+/// The v1 freezer's file.
+const FREEZER_STATE: &str = "freezer.state";
 
 /// The period that a CPU quota refers to; the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -94,7 +98,10 @@ impl Cgroups {
         }
         for (controller, base) in &self.v1 {
             let dir = base.join(name);
-            mkdir(&dir)?;
+            // One hierarchy can have several controllers.
+            if !made.v1.iter().any(|(_, other)| *other == dir) {
+                mkdir(&dir)?;
+            }
             made.v1.push((*controller, dir));
         }
         Ok(())
@@ -102,16 +109,17 @@ impl Cgroups {
 
     /// Says how each limit is enforced.
     pub(super) fn report(&self) -> Vec<LayerReport> {
-        let freezer = match &self.unified {
-            Some(_) => (LayerStatus::Active, "cgroup v2"),
-            None => (LayerStatus::Degraded, "no writable cgroup v2 tree: init stops and kills by signal"),
+        let by_signal = (LayerStatus::Degraded, "no writable cgroup v2 tree: init stops and kills by signal");
+        let (freeze, kill) = match &self.unified {
+            Some(_) => ((LayerStatus::Active, "cgroup v2"), (LayerStatus::Active, "cgroup v2")),
+            None if self.has_v1(Controller::Freezer) => ((LayerStatus::Active, "cgroup v1"), by_signal),
+            None => (by_signal, by_signal),
         };
         let mut report =
-            vec![layer("cgroup.freeze", freezer.0, freezer.1), layer("cgroup.kill", freezer.0, freezer.1)];
+            vec![layer("cgroup.freeze", freeze.0, freeze.1), layer("cgroup.kill", kill.0, kill.1)];
         for controller in CONTROLLERS {
             let by_v2 = self.unified_controllers.contains(&controller);
-            let by_v1 = self.v1.iter().any(|(other, _)| *other == controller);
-            let (status, detail) = match (by_v2, by_v1, controller) {
+            let (status, detail) = match (by_v2, self.has_v1(controller), controller) {
                 (true, ..) => (LayerStatus::Active, "cgroup v2"),
                 (_, true, _) => (LayerStatus::Active, "cgroup v1"),
                 (_, _, Controller::Memory) => {
@@ -121,7 +129,7 @@ impl Cgroups {
                     LayerStatus::Degraded,
                     "no writable pids cgroup: RLIMIT_NPROC in the sandbox's user namespace",
                 ),
-                (_, _, Controller::Cpu) => (LayerStatus::Missing, "no writable cpu cgroup"),
+                _ => (LayerStatus::Missing, "no writable cpu cgroup"),
             };
             report.push(layer(controller.name(), status, detail));
         }
@@ -130,8 +138,11 @@ impl Cgroups {
 
     /// Whether memory is limited by a cgroup.
     pub(super) fn limits_memory(&self) -> bool {
-        self.unified_controllers.contains(&Controller::Memory)
-            || self.v1.iter().any(|(controller, _)| *controller == Controller::Memory)
+        self.unified_controllers.contains(&Controller::Memory) || self.has_v1(Controller::Memory)
+    }
+
+    fn has_v1(&self, controller: Controller) -> bool {
+        self.v1.iter().any(|(other, _)| *other == controller)
     }
 
     /// Removes what dead owners left beside us.
@@ -211,6 +222,13 @@ impl SandboxCgroups {
         }
     }
 
+    /// Lets what was killed die: a process that is frozen in a v1 cgroup does not.
+    pub(super) fn let_die(&self) {
+        if let Some((_, dir)) = self.v1.iter().find(|(controller, _)| *controller == Controller::Freezer) {
+            let _ = write(&dir.join(FREEZER_STATE), "THAWED");
+        }
+    }
+
     /// Removes the directories; one that still holds a process is an error.
     pub(super) fn remove(&self) -> Result<(), String> {
         let mut leftovers = Vec::new();
@@ -252,8 +270,12 @@ fn write_limit(dir: &Path, controller: Controller, limits: &Limits, v2: bool) ->
             put("cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
             put("cpu.cfs_quota_us", &quota.map_or("-1".to_owned(), |quota| quota.to_string()))
         }
+        (Controller::Freezer, _) => Ok(()),
     }
 }
+
+/// How long killed processes of a dead owner may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Kills and removes a cgroup with all below it, as far as that goes at once.
 fn remove_group(dir: &Path) {
@@ -264,9 +286,26 @@ fn remove_group(dir: &Path) {
             remove_group(&entry.path());
         }
     }
-    wait_until_empty(dir, Duration::from_secs(1));
-    // What a v1 group still holds cannot be killed through it; the next sweep tries again.
+    wait_until_empty(dir, PATIENCE);
+    end_frozen(dir, PATIENCE);
+    // What a v1 group still holds is ending, or cannot; the next sweep tries again.
     let _ = fs::remove_dir(dir);
+}
+
+/// Lets what was killed while a v1 freezer held it die, and waits until it has.
+fn end_frozen(dir: &Path, timeout: Duration) {
+    let deadline = Instant::now() + timeout;
+    if !dir.join(FREEZER_STATE).exists() {
+        return;
+    }
+    let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    let pids = members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
+    let pidfds: Vec<OwnedFd> = pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
+    let _ = write(&dir.join(FREEZER_STATE), "THAWED");
+    for pidfd in &pidfds {
+        let left = super::timespec(deadline.saturating_duration_since(Instant::now()));
+        let _ = rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left));
+    }
 }
 
 /// Waits for a killed v2 group to be empty; the kernel notifies a change of `cgroup.events` as urgent data.

@@ -191,6 +191,9 @@ impl Sandbox {
             cgroups.kill();
         }
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        if let Some(cgroups) = &self.made.cgroups {
+            cgroups.let_die();
+        }
     }
 
     /// Reaps the ended init and says how it ended.

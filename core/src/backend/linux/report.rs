@@ -117,8 +117,12 @@ pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
     }
     add("landlock", LayerStatus::Active, "not tried yet");
     for name in ["cgroup.freeze", "cgroup.kill"] {
+        let freezer = plan.v1.iter().any(|(controller, _)| *controller == Controller::Freezer);
         match plan.unified {
             Some(_) => add(name, LayerStatus::Active, "cgroup v2; not tried yet"),
+            None if freezer && name == "cgroup.freeze" => {
+                add(name, LayerStatus::Active, "cgroup v1; not tried yet");
+            }
             None => add(name, LayerStatus::Degraded, "no writable cgroup v2 tree: by signals"),
         }
     }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::process::Signal;
 use sandboxset_keeper::{FromInit, ToInit, remove_tree};
 
 use super::cgroup::{self, SandboxCgroups};
@@ -81,9 +80,7 @@ impl LinuxSandbox {
 impl Inner {
     /// Kills every process in it. Does not wait for them.
     pub(super) fn kill(&self) {
-        let _ = self.cgroups.kill();
-        // The end of the namespace's init ends all of it, where there is no cgroup that can.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.cgroups.kill(&self.pidfd);
     }
 
     /// Why it is dead, if it is.
@@ -189,7 +186,7 @@ impl Inner {
 
 impl BackendSandbox for LinuxSandbox {
     fn pause(&self) -> Result<()> {
-        if !self.0.cgroups.has_unified() {
+        if !self.0.cgroups.can_freeze() {
             return self.0.signal_all(Phase::Pause, &ToInit::Stop);
         }
         self.0
@@ -199,7 +196,7 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn unpause(&self) -> Result<()> {
-        if !self.0.cgroups.has_unified() {
+        if !self.0.cgroups.can_freeze() {
             return self.0.signal_all(Phase::Unpause, &ToInit::Continue);
         }
         self.0

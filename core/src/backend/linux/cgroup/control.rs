@@ -7,8 +7,10 @@ use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::Signal;
 use sandboxset_keeper::{CgroupFd, Controller};
 
+use super::freezer;
 use super::lane::{Lane, LanePool};
 use crate::backend::linux::wait::poll_until;
 
@@ -27,6 +29,8 @@ const LAST_SLEEP: Duration = Duration::from_millis(10);
 pub(in super::super) struct SandboxCgroups {
     pub(super) unified: Option<Unified>,
     pub(super) v1: Vec<(Controller, OwnedFd)>,
+    /// The state of the v1 freezer, where there is no v2 directory.
+    freezer: Option<OwnedFd>,
     pub(super) lanes: Mutex<LanePool>,
 }
 
@@ -51,23 +55,32 @@ impl SandboxCgroups {
         kinds: &[CgroupFd],
         fds: impl Iterator<Item = OwnedFd>,
     ) -> Result<Self, Errno> {
-        let mut cgroups = SandboxCgroups { unified: None, v1: Vec::new(), lanes: Mutex::default() };
+        let mut cgroups =
+            SandboxCgroups { unified: None, v1: Vec::new(), freezer: None, lanes: Mutex::default() };
         for (kind, fd) in kinds.iter().zip(fds) {
             match kind {
                 CgroupFd::Unified => cgroups.unified = Some(Unified::new(fd)?),
-                CgroupFd::V1(controller) => cgroups.v1.push((*controller, fd)),
+                CgroupFd::V1(controller) => {
+                    if *controller == Controller::Freezer {
+                        cgroups.freezer = Some(open_at(&fd, freezer::STATE, OFlags::RDWR)?);
+                    }
+                    cgroups.v1.push((*controller, fd));
+                }
             }
         }
         Ok(cgroups)
     }
 
-    /// Whether it can be frozen and killed as a whole.
-    pub(in super::super) fn has_unified(&self) -> bool {
-        self.unified.is_some()
+    /// Whether it can be frozen as a whole.
+    pub(in super::super) fn can_freeze(&self) -> bool {
+        self.unified.is_some() || self.freezer.is_some()
     }
 
     /// Stops every process. On an error none is stopped.
     pub(in super::super) fn freeze(&self) -> Result<(), Errno> {
+        if let Some(state) = &self.freezer {
+            return freezer::freeze(state, Instant::now() + FREEZE);
+        }
         let Some(unified) = &self.unified else { return Err(Errno::OPNOTSUPP) };
         write(&unified.freeze, "1")?;
         let frozen = await_event(&unified.events, Event::Frozen, Instant::now() + FREEZE);
@@ -80,14 +93,24 @@ impl SandboxCgroups {
 
     /// Lets every process run again.
     pub(in super::super) fn thaw(&self) -> Result<(), Errno> {
+        if let Some(state) = &self.freezer {
+            return freezer::thaw(state);
+        }
         let Some(unified) = &self.unified else { return Err(Errno::OPNOTSUPP) };
         write(&unified.freeze, "0")
     }
 
-    /// Kills every process, frozen or not.
-    pub(in super::super) fn kill(&self) -> Result<(), Errno> {
-        let Some(unified) = &self.unified else { return Err(Errno::OPNOTSUPP) };
-        write(&unified.kill, "1")
+    /// Kills every process, frozen or not, with the help of the one whose end is the end of all.
+    pub(in super::super) fn kill(&self, init: &OwnedFd) {
+        // Each fails only if what it is to kill is gone.
+        if let Some(unified) = &self.unified {
+            let _ = write(&unified.kill, "1");
+        }
+        let _ = rustix::process::pidfd_send_signal(init, Signal::KILL);
+        // Unlike in v2, what is frozen does not even die. The init does nothing else when it runs again.
+        if let Some(state) = &self.freezer {
+            let _ = freezer::thaw(state);
+        }
     }
 
     /// Waits until no process is left. Returns whether none is.

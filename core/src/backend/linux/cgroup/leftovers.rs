@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use sandboxset_keeper::CgroupPlan;
 
 use super::control::{Event, await_event, open_at, write};
+use super::freezer;
 
 /// Kills and removes what the keeper of this tag left in every hierarchy. What cannot be removed now is found by
 /// the next process's keeper, because the tag begins with the identity of this process.
@@ -32,12 +33,15 @@ pub(in super::super) fn remove_group(dir: &Path, deadline: Instant) -> Result<()
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
-    // v1 has neither file; what is in there is in the v2 cgroup too, or ends with its init.
+    // v1 has neither file; what is in there is in the v2 cgroup too, or ends with its init, once it is thawed.
     if let Ok(kill) = open_at(&opened, "cgroup.kill", OFlags::WRONLY) {
         let _ = write(&kill, "1");
     }
     if let Ok(events) = open_at(&opened, "cgroup.events", OFlags::RDONLY) {
         let _ = await_event(&events, Event::Empty, deadline);
+    }
+    if let Ok(state) = open_at(&opened, freezer::STATE, OFlags::WRONLY) {
+        let _ = freezer::thaw(&state);
     }
     for entry in
         fs::read_dir(dir).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?.flatten()

@@ -3,6 +3,7 @@
 mod alone;
 mod control;
 mod counters;
+mod freezer;
 mod lane;
 mod leftovers;
 mod plan;
@@ -10,4 +11,4 @@ mod plan;
 pub(super) use control::SandboxCgroups;
 pub(super) use lane::Lane;
 pub(super) use leftovers::{owner_dirs, remove_group, remove_owner};
-pub(super) use plan::{World, detect, survey};
+pub(super) use plan::{World, detect, is_occupied, survey};

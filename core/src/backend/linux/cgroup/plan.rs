@@ -1,11 +1,12 @@
 //! Finding out where cgroups may be made.
 //!
-//! Freezing and killing need a v2 tree, even one without controllers; each limit is taken from there if its
-//! controller is there, else from the v1 hierarchy that has it. So pure v2, hybrid, v1 only and nothing at all are
+//! Freezing and killing need a v2 tree, even one without controllers, or at least the v1 freezer; each limit is taken
+//! from v2 if its controller is there, else from the v1 hierarchy that has it. So pure v2, hybrid, v1 only and nothing at all are
 //! not four cases but four outcomes of the same search.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, CWD};
@@ -74,7 +75,9 @@ fn plan(mountinfo: &str, membership: &str) -> CgroupPlan {
         plan.unified = Some(dir.into_os_string().into_vec());
         plan.unified_controllers = controllers;
     }
-    for controller in CONTROLLERS {
+    // First, because what is frozen cannot be removed from the others.
+    let freezer = plan.unified.is_none().then_some(Controller::Freezer);
+    for controller in freezer.into_iter().chain(CONTROLLERS) {
         if plan.unified_controllers.contains(&controller) {
             continue;
         }
@@ -179,19 +182,33 @@ fn is_domain(dir: &Path) -> bool {
 /// The controllers that children of `dir` have, or would have if we asked. A cgroup that holds processes cannot
 /// give its children controllers, unless it is the root, which has no `cgroup.type`.
 fn usable_controllers(dir: &Path) -> Vec<Controller> {
-    let words = |file: &str| -> Vec<String> {
-        let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
-        text.split_whitespace().map(str::to_owned).collect()
-    };
-    let enabled = words("cgroup.subtree_control");
-    let available = words("cgroup.controllers");
-    let holds_processes = dir.join("cgroup.type").exists() && !words("cgroup.procs").is_empty();
-    let may_enable = !holds_processes && writable(&dir.join("cgroup.subtree_control"));
+    let enabled = controllers_in(dir, "cgroup.subtree_control");
+    let available = controllers_in(dir, "cgroup.controllers");
+    let may_enable = !holds_processes(dir) && writable(&dir.join("cgroup.subtree_control"));
     let usable = |controller: &Controller| {
-        let has = |list: &[String]| list.iter().any(|name| name == controller.name());
-        has(&enabled) || (may_enable && has(&available))
+        enabled.contains(controller) || (may_enable && available.contains(controller))
     };
     CONTROLLERS.into_iter().filter(usable).collect()
+}
+
+/// Whether processes in the v2 directory are what keeps it from giving controllers to sandboxes.
+pub(in super::super) fn is_occupied(plan: &CgroupPlan) -> bool {
+    let Some(dir) = &plan.unified else { return false };
+    let dir = Path::new(OsStr::from_bytes(dir));
+    let available = controllers_in(dir, "cgroup.controllers");
+    holds_processes(dir) && available.iter().any(|name| !plan.unified_controllers.contains(name))
+}
+
+/// Whether the rule that only leaves have processes binds a cgroup: never the root, which has no type file.
+fn holds_processes(dir: &Path) -> bool {
+    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    dir.join("cgroup.type").exists() && !procs.trim().is_empty()
+}
+
+fn controllers_in(dir: &Path, file: &str) -> Vec<Controller> {
+    let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let listed = |controller: &Controller| text.split_whitespace().any(|name| name == controller.name());
+    CONTROLLERS.into_iter().filter(listed).collect()
 }
 
 fn writable(path: &Path) -> bool {
@@ -264,6 +281,9 @@ mod tests {
         let found = plan(&mounts, "0::/docker/abc/own\n");
         assert_eq!(found.unified, Some(tree.bytes("own")));
         assert!(found.unified_controllers.is_empty());
+        assert!(is_occupied(&found));
+        fs::write(tree.0.join("own/cgroup.procs"), "").unwrap();
+        assert!(!is_occupied(&found));
     }
 
     #[test]
@@ -326,6 +346,12 @@ mod tests {
         assert_eq!(found.unified, None);
         let own = tree.bytes("cpu,memory/own");
         assert_eq!(found.v1, [(Controller::Memory, own.clone()), (Controller::Cpu, own)]);
+        let mounts = tree.mounts(&["35 31 0:32 / DIR/cpu,memory rw - cgroup cgroup rw,cpu,freezer"]);
+        let found = plan(&mounts, "4:cpu,freezer:/own\n");
+        assert_eq!(
+            found.v1.iter().map(|(controller, _)| *controller).collect::<Vec<_>>(),
+            [Controller::Freezer, Controller::Cpu]
+        );
         assert_eq!(plan("", ""), CgroupPlan::default());
         assert_eq!(plan(&mounts, "4:cpu,memory:/elsewhere\n"), CgroupPlan::default());
     }

@@ -16,6 +16,11 @@ const DELEGATE: &str = "run the process in a cgroup that is its own: `systemd-ru
     COMMAND` or a unit with Delegate=yes; in a container mount cgroups writable: `docker run --cgroupns=private` \
     with `-v /sys/fs/cgroup:/sys/fs/cgroup:rw`, `podman run --cgroups=split`";
 
+/// Only cgroups without processes give controllers to those below them.
+const MAKE_ROOM: &str = "start the process in a cgroup below the delegated one: with DelegateSubgroup= in the unit \
+    (systemd 254), or by a script that does `mkdir $CGROUP/host && echo $$ > $CGROUP/host/cgroup.procs` before it \
+    executes the program; we never move it ourselves";
+
 pub(super) fn checks(report: &IsolationReport) -> Vec<Check> {
     let (world, plan) = cgroup::survey();
     let mut checks = vec![describe(world, &plan)];
@@ -46,6 +51,9 @@ fn describe(world: World, plan: &CgroupPlan) -> Check {
         let names: Vec<_> = plan.v1.iter().map(|(controller, _)| controller.name()).collect();
         detail += &format!("; v1 with {}", names.join(", "));
     }
+    if cgroup::is_occupied(plan) {
+        return Check::degraded(NAME, detail + ", because this process, or another, sits in it", MAKE_ROOM);
+    }
     let complete = plan.unified.is_some() && plan.unified_controllers.len() + plan.v1.len() == 3;
     if complete {
         return Check::works(NAME, detail);
@@ -59,11 +67,12 @@ fn describe(world: World, plan: &CgroupPlan) -> Check {
 fn fix(world: World) -> &'static str {
     match world {
         World::None => "mount cgroup v2: as root: `mount -t cgroup2 cgroup2 /sys/fs/cgroup`",
-        World::V1 => {
-            "boot with systemd.unified_cgroup_hierarchy=1, or mount a cgroup v2 tree beside v1 and start as root"
+        World::V1 if rustix::process::geteuid().is_root() => {
+            "boot with systemd.unified_cgroup_hierarchy=1, or mount a cgroup v2 tree beside v1: \
+             `mkdir /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified`"
         }
         World::V2 => DELEGATE,
-        World::Hybrid => {
+        World::V1 | World::Hybrid => {
             "start as root, with writable cgroups; or boot with systemd.unified_cgroup_hierarchy=1 and delegate"
         }
     }
