@@ -1,5 +1,6 @@
 //! The goals of each row: ratios in one run, because absolute figures differ from machine to machine.
 
+use crate::neighbour_rows::QUIET_P99;
 use crate::report::{Row, number};
 
 /// One goal of the rows of one family.
@@ -18,6 +19,10 @@ enum Bound {
     Absolute(f64),
     /// A multiple of the raw floor.
     OfFloor(f64),
+    /// The tail, as a multiple of a peer.
+    TailOfPeer(&'static str, f64),
+    /// The tail, in the unit of the row.
+    Tail(f64),
     /// A multiple of a peer.
     OfPeer(&'static str, f64),
     /// A multiple of another row of ours.
@@ -27,7 +32,7 @@ enum Bound {
 /// How a row stands to a goal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Verdict {
-    /// The median of the row.
+    /// The median of the row, or its tail if the goal is about that.
     measured: f64,
     /// What it may be at most.
     limit: f64,
@@ -45,6 +50,8 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "linux.put", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.create", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },
     Goal { family: "linux.exec_true", suffix: "", bound: Bound::OfFloor(1.5) },
+    Goal { family: "linux.neighbour", suffix: "", bound: Bound::TailOfPeer(QUIET_P99, 3.0) },
+    Goal { family: "linux.destroy", suffix: "", bound: Bound::Tail(1_000_000.0) },
 ];
 
 impl Goal {
@@ -59,14 +66,16 @@ impl Goal {
             return None;
         }
         let limit = match self.bound {
-            Bound::Absolute(limit) => limit,
+            Bound::Absolute(limit) | Bound::Tail(limit) => limit,
             Bound::OfFloor(ratio) => row.floor_p50? * ratio,
-            Bound::OfPeer(peer, ratio) => row.peer(peer)? * ratio,
+            Bound::OfPeer(peer, ratio) | Bound::TailOfPeer(peer, ratio) => row.peer(peer)? * ratio,
             Bound::OfRow(other, ratio) => {
                 rows.iter().find(|row| row.name == other)?.figures.as_ref()?.p50 * ratio
             }
         };
-        Some(Verdict { measured: row.figures.as_ref()?.p50, limit })
+        let figures = row.figures.as_ref()?;
+        let tail = matches!(self.bound, Bound::TailOfPeer(..) | Bound::Tail(_));
+        Some(Verdict { measured: if tail { figures.p99 } else { figures.p50 }, limit })
     }
 
     /// The goal in words.
@@ -74,6 +83,8 @@ impl Goal {
         match self.bound {
             Bound::Absolute(limit) => format!("<= {}", number(limit)),
             Bound::OfFloor(ratio) => format!("<= {ratio} x floor"),
+            Bound::TailOfPeer(peer, ratio) => format!("p99 <= {ratio} x {peer}"),
+            Bound::Tail(limit) => format!("p99 <= {}", number(limit)),
             Bound::OfPeer(peer, ratio) => format!("<= {ratio} x {peer}"),
             Bound::OfRow(row, ratio) => format!("<= {ratio} x {row}"),
         }

@@ -59,7 +59,7 @@ pub(crate) const FAMILIES: [&str; 6] = [
 ];
 
 /// Nothing here takes that long; what does has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After so many failures a measurement is given up, so that a broken host does not take hours.
 const TOO_MANY_FAILURES: u64 = 10;
@@ -275,7 +275,7 @@ pub(crate) fn exec(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     Ok(vec![row])
 }
 
-fn new_set(spec: SandboxSpec, max_size: usize) -> Result<SandboxSet, Failure> {
+pub(crate) fn new_set(spec: SandboxSpec, max_size: usize) -> Result<SandboxSet, Failure> {
     let backend = LinuxBackend::new(LinuxOptions::default()).map_err(text)?;
     let config = Config { max_size, ..Config::default() };
     SandboxSet::new(Arc::new(backend), spec, config).map_err(text)
@@ -311,7 +311,7 @@ fn check_that_put_pauses(set: &SandboxSet) -> Result<(), Failure> {
     Ok(())
 }
 
-fn get(set: &SandboxSet, acquire: Acquire) -> Result<SandboxRef, Failure> {
+pub(crate) fn get(set: &SandboxSet, acquire: Acquire) -> Result<SandboxRef, Failure> {
     let options = GetOptions { timeout: Some(PATIENCE), acquire, ..GetOptions::default() };
     set.get_or_create_unpaused(&options).map_err(text)
 }
@@ -320,12 +320,12 @@ fn put(sandbox: &SandboxRef) -> Result<(), Failure> {
     sandbox.put().map_err(text)
 }
 
-fn exec_true(sandbox: &SandboxRef) -> Result<(), Failure> {
+pub(crate) fn exec_true(sandbox: &SandboxRef) -> Result<(), Failure> {
     let output = sandbox.exec(&Command::new(["/usr/bin/true"])).map_err(text)?;
     if output.success() { Ok(()) } else { Err(format!("true ended with {:?}", output.outcome)) }
 }
 
-fn close(set: &SandboxSet) -> Result<(), Failure> {
+pub(crate) fn close(set: &SandboxSet) -> Result<(), Failure> {
     let report = set.close(PATIENCE).map_err(text)?;
     if report.survivors.is_empty() { Ok(()) } else { Err(format!("left behind: {:?}", report.survivors)) }
 }
@@ -334,6 +334,6 @@ fn bubblewrap_program() -> Result<Option<Program>, Failure> {
     bubblewrap().map(|bwrap| bubblewrap_true(bwrap).map_err(text)).transpose()
 }
 
-fn text(error: impl std::fmt::Display) -> Failure {
+pub(crate) fn text(error: impl std::fmt::Display) -> Failure {
     error.to_string()
 }

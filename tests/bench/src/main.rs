@@ -16,6 +16,7 @@ mod language_rows;
 mod linux_rows;
 mod machine;
 mod measure;
+mod neighbour_rows;
 mod peers;
 mod report;
 mod set_rows;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 use linux_rows::Pace;
 use measure::Failure;
 use report::{Row, Unit};
+use sandboxset_tests::attacks::ATTACKS;
 
 /// The argument that makes this program the runtime inside a measured sandbox.
 const ECHO_RUNTIME: &str = "--echo-runtime";
@@ -95,6 +97,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut rows = Vec::new();
     // The Linux rows come first, while this process is small: the raw floor copies its page tables.
     measure_linux(options, &mut rows);
+    measure_neighbours(options, &mut rows);
     measure_set(options, &mut rows);
     measure_languages(options, &mut rows);
     if rows.is_empty() {
@@ -158,6 +161,32 @@ fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
                     .extend(names.iter().map(|name| Row::failed(name, Unit::Microseconds, failure.clone()))),
             }
         }
+    }
+}
+
+fn measure_neighbours(options: &Options, rows: &mut Vec<Row>) {
+    for attack in &ATTACKS {
+        let mut names = [neighbour_rows::NEIGHBOUR, neighbour_rows::DESTROY]
+            .map(|family| format!("{family}.{}", attack.name))
+            .to_vec();
+        names.retain(|name| options.wants(name));
+        if names.is_empty() {
+            continue;
+        }
+        eprintln!("measuring {}", names.join(", "));
+        match neighbour_rows::attacked(attack, options.quick) {
+            Ok(measured) => rows.extend(measured.into_iter().filter(|row| names.contains(&row.name))),
+            Err(failure) => {
+                rows.extend(names.iter().map(|name| Row::failed(name, Unit::Microseconds, failure.clone())))
+            }
+        }
+    }
+    if options.wants(neighbour_rows::DESTROY) {
+        eprintln!("measuring {}", neighbour_rows::DESTROY);
+        let row = neighbour_rows::destroy(options.quick);
+        rows.push(
+            row.unwrap_or_else(|failure| Row::failed(neighbour_rows::DESTROY, Unit::Microseconds, failure)),
+        );
     }
 }
 

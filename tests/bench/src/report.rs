@@ -116,6 +116,11 @@ impl Row {
         self.count_failures(name, samples);
     }
 
+    /// Adds the tail of other samples of ours as if it were a peer's median.
+    pub(crate) fn add_tail(&mut self, name: &str, samples: &Samples) {
+        self.peers.extend(samples.quantile_ns(0.99).map(|value| (name.into(), self.unit.scale(value))));
+    }
+
     /// The median of a peer.
     pub(crate) fn peer(&self, name: &str) -> Option<f64> {
         self.peers.iter().find(|(peer, _)| peer == name).map(|(_, p50)| *p50)

@@ -1,0 +1,97 @@
+//! What a sandbox feels of a neighbour that uses up all it can get, and how long it takes to be rid of that one.
+
+use std::path::Path;
+use std::time::Instant;
+
+use sandboxset::{Acquire, Command, EventKind, EventStream, SandboxRef, SandboxSpec};
+use sandboxset_tests::attacks::{Attack, STARTED};
+
+use crate::linux_rows::{PATIENCE, close, exec_true, get, new_set, text};
+use crate::measure::{Failure, Samples};
+use crate::report::{Row, Unit};
+
+/// Rows `linux.neighbour.KIND`: the time of an exec beside the attack, and `linux.destroy.KIND`.
+pub(crate) const NEIGHBOUR: &str = "linux.neighbour";
+/// Row `linux.destroy`, of a sandbox in which nothing runs.
+pub(crate) const DESTROY: &str = "linux.destroy";
+
+/// What the tail of a row is compared with: that of the same calls beside an idle sandbox.
+pub(crate) const QUIET_P99: &str = "quiet_p99";
+
+/// How often quiet and attack take turns.
+const ROUNDS: usize = 10;
+/// How many programs are run in each turn.
+const EXECS: usize = 40;
+
+/// The rows of one attack. The floor of the neighbour's is the same beside an idle sandbox, in turns; that of the
+/// destruction is the destruction of an idle one.
+pub(crate) fn attacked(attack: &Attack, quick: bool) -> Result<Vec<Row>, Failure> {
+    let set = new_set(SandboxSpec::default(), 8)?;
+    let events = set.events(64).map_err(text)?;
+    let neighbour = get(&set, Acquire::Any)?;
+    let [mut noisy, mut quiet, mut destroy, mut destroy_idle] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..if quick { ROUNDS / 5 } else { ROUNDS } {
+        let idle = get(&set, Acquire::FreshOnly)?;
+        exec_often(&neighbour, &mut quiet);
+        destroy_idle.time(|| destroyed(&idle, &events));
+        let attacker = get(&set, Acquire::FreshOnly)?;
+        let process = start(&attacker, attack)?;
+        exec_often(&neighbour, &mut noisy);
+        destroy.time(|| destroyed(&attacker, &events));
+        drop(process);
+    }
+    neighbour.destroy("measured").map_err(text)?;
+    close(&set)?;
+    let mut felt = Row::new(format!("{NEIGHBOUR}.{}", attack.name), Unit::Microseconds, noisy);
+    felt.set_floor(Ok(&quiet));
+    felt.add_tail(QUIET_P99, &quiet);
+    let mut ended = Row::new(format!("{DESTROY}.{}", attack.name), Unit::Microseconds, destroy);
+    ended.set_floor(Ok(&destroy_idle));
+    Ok(vec![felt, ended])
+}
+
+/// Row `linux.destroy`.
+pub(crate) fn destroy(quick: bool) -> Result<Row, Failure> {
+    let set = new_set(SandboxSpec::default(), 8)?;
+    let events = set.events(64).map_err(text)?;
+    let mut samples = Samples::new();
+    for _ in 0..if quick { 20 } else { 200 } {
+        let sandbox = get(&set, Acquire::FreshOnly)?;
+        samples.time(|| destroyed(&sandbox, &events));
+    }
+    close(&set)?;
+    Ok(Row::new(DESTROY, Unit::Microseconds, samples))
+}
+
+/// Destroys a sandbox and waits until nothing of it is left.
+fn destroyed(sandbox: &SandboxRef, events: &EventStream) -> Result<(), Failure> {
+    let id = sandbox.id();
+    sandbox.destroy("measured").map_err(text)?;
+    while let Some(event) = events.next(PATIENCE) {
+        if event.sandbox_id == id && matches!(event.kind, EventKind::Destroy(_)) {
+            return Ok(());
+        }
+    }
+    Err("it is not destroyed".into())
+}
+
+fn exec_often(sandbox: &SandboxRef, samples: &mut Samples) {
+    for _ in 0..EXECS {
+        samples.time(|| exec_true(sandbox));
+    }
+}
+
+/// Starts an attack and waits until it is on its way.
+fn start(sandbox: &SandboxRef, attack: &Attack) -> Result<sandboxset::Process, Failure> {
+    let process = sandbox.spawn(&Command::new(attack.args())).map_err(text)?;
+    let started = Instant::now();
+    while sandbox.read_file(Path::new(STARTED), 1).is_err() {
+        if started.elapsed() > PATIENCE {
+            return Err(format!("{} does not start", attack.name));
+        }
+        std::thread::yield_now();
+    }
+    // Long enough for it to have all that it will get.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    Ok(process)
+}
