@@ -569,3 +569,26 @@ fn callers_that_give_up_at_any_moment_lose_nothing() {
     works(&get(&children));
     close_all(&mock, &[&children, &parents]);
 }
+
+#[test]
+fn several_sets_share_their_parents_and_one_that_closes_leaves_them_to_the_others() {
+    let (mock, parents, first) = family(Config { max_forks: 1, ..sizes(1) }, sizes(4));
+    let second = make(&mock, Config { parent: Some(parents.clone()), ..sizes(4) }).unwrap();
+    mock.fault_at(MockOperation::Fork, 1, MockFault::Hang);
+    thread::scope(|scope| {
+        let served = scope.spawn(|| get(&second));
+        assert!(mock.wait_for_hangs(MockOperation::Fork, 1, HANG));
+        let waiting = scope.spawn(|| fails(&first));
+        until(&first, "creating", |stats| stats.creating == 1);
+        // What waits for its turn is taken back, whoever is before it.
+        assert!(first.close(HANG).unwrap().survivors.is_empty());
+        assert_eq!(waiting.join().unwrap().code(), ErrorCode::Closed);
+        mock.release_hangs();
+        works(&served.join().unwrap());
+    });
+    let held: Vec<_> = (0..4).map(|_| get(&second)).collect();
+    held.iter().for_each(works);
+    drop(held);
+    assert_eq!(parents.stats().created, 1);
+    close_all(&mock, &[&first, &second, &parents]);
+}

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::inner::Inner;
-use super::parents::{Claim, Forked};
+use super::parents::Made;
 use super::slots::{Admission, Lease};
 use crate::sandbox::{Guard, panic_error};
 use crate::threads;
-use crate::{BackendSandbox, CreateRequest, Error, ErrorCode, Phase, Result, Reuse, SandboxId};
+use crate::{CreateRequest, Error, ErrorCode, Phase, Result, Reuse, SandboxId};
 
 /// The first wait after a failure. It doubles with every further one.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -44,12 +44,13 @@ impl Inner {
         let made = catch_unwind(AssertUnwindSafe(|| self.make(&request)))
             .unwrap_or_else(|panic| Err(panic_error(Phase::Create, "create", &*panic)));
         match made {
-            Ok((sandbox, claim)) => {
+            Ok(Made { sandbox, claim, rest }) => {
                 tracing::debug!(sandbox = %id, backend = self.backend.name(), "created");
                 let guard = Guard::new(id, sandbox, self.can_pause, Arc::clone(&self.hub));
                 guard.announce();
                 let entry = Arc::new(Entry::new(guard, Arc::clone(self), self.config.clock.now(), claim));
                 self.decide(|slots, effects| slots.created(slot, entry, effects));
+                drop(rest);
             }
             Err(error) => {
                 tracing::warn!(backend = self.backend.name(), %error, "could not be created");
@@ -59,23 +60,19 @@ impl Inner {
         self.end_events_if_over();
     }
 
-    fn make(&self, request: &CreateRequest) -> Result<(Box<dyn BackendSandbox>, Option<Claim>)> {
-        let (sandbox, claim) = match &self.config.parent {
-            None => (self.backend.create(request)?, None),
-            Some(parent) => {
-                let Forked { sandbox, claim } = parent.inner().fork(request, &self.closing)?;
-                (sandbox, Some(claim))
-            }
+    fn make(&self, request: &CreateRequest) -> Result<Made> {
+        let made = match &self.config.parent {
+            None => Made { sandbox: self.backend.create(request)?, claim: None, rest: None },
+            Some(parent) => parent.inner().fork(request, &self.closing)?,
         };
         if self.config.reuse == Reuse::Reset
-            && let Err(error) = sandbox.prepare_reset()
+            && let Err(error) = made.sandbox.prepare_reset()
         {
             // What cannot be destroyed now its own drop gives up.
-            let _ = sandbox.destroy();
-            drop(sandbox);
+            let _ = made.sandbox.destroy();
             return Err(error.with_sandbox(request.id));
         }
-        Ok((sandbox, claim))
+        Ok(made)
     }
 
     /// Resets a sandbox on a worker, so that the put does not wait for it. Until then it is returning.

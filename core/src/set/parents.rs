@@ -33,18 +33,26 @@ pub(super) struct Parents {
 type Waiter = SyncSender<Result<Turn>>;
 type Effects = Vec<Effect<Arc<SandboxRef>, Waiter>>;
 
-/// A new child, and its claim on its parent.
-pub(super) struct Forked {
+/// A new sandbox and, if it was forked, its claim on its parent; it is dropped in this order.
+pub(super) struct Made {
     pub(super) sandbox: Box<dyn BackendSandbox>,
-    pub(super) claim: Claim,
+    pub(super) claim: Option<Claim>,
+    /// To be dropped when the child was handed out, which is more urgent.
+    pub(super) rest: Option<Rest>,
+}
+
+/// A parent that nobody forks now. Dropping this has it put by a worker, unless it is forked again before that.
+pub(super) struct Rest {
+    set: Arc<Inner>,
+    key: u64,
 }
 
 /// The right to fork one parent, once and now. Its end lets the next one in.
 struct Turn {
     set: Arc<Inner>,
-    key: u64,
+    /// `None` when it is over.
+    key: Option<u64>,
     parent: Arc<SandboxRef>,
-    suspect: Option<String>,
 }
 
 /// What a child has of its parent from before the fork until it is gone itself.
@@ -88,7 +96,7 @@ impl Parents {
 impl Inner {
     /// Makes a child by forking a sandbox of this set; once more with another parent if that is to blame. The first
     /// fork gets half of the time, so that one that hangs leaves time for the second.
-    pub(super) fn fork(self: &Arc<Self>, request: &CreateRequest, cancel: &CancelToken) -> Result<Forked> {
+    pub(super) fn fork(self: &Arc<Self>, request: &CreateRequest, cancel: &CancelToken) -> Result<Made> {
         let turn = self.turn(request.deadline, cancel)?;
         let now = Instant::now();
         let deadline = now + request.deadline.saturating_duration_since(now) / 2;
@@ -152,16 +160,10 @@ impl Inner {
             Effect::Cancel(cancel) => cancel.cancel(),
             Effect::Deliver { waiter, key, parent } => {
                 // Who gave up meanwhile drops the turn, which passes it on.
-                let _ = waiter.try_send(Ok(Turn { set: Arc::clone(self), key, parent, suspect: None }));
+                let _ = waiter.try_send(Ok(Turn { set: Arc::clone(self), key: Some(key), parent }));
             }
             Effect::Refuse { waiter, error } => drop(waiter.try_send(Err(error))),
-            Effect::Rest { key } => {
-                let set = Arc::clone(self);
-                // Nobody waits for the pause.
-                if let Err(job) = threads::run(Box::new(move || set.return_parent(key))) {
-                    job();
-                }
-            }
+            Effect::Rest { key } => drop(Rest { set: Arc::clone(self), key }),
             Effect::Discard { parent, reason } => {
                 parent.taint(&reason);
                 drop(parent.put());
@@ -198,7 +200,7 @@ impl Inner {
 }
 
 impl Turn {
-    fn fork(mut self, request: &CreateRequest) -> Result<Forked> {
+    fn fork(mut self, request: &CreateRequest) -> Result<Made> {
         let parent = self.parent.entry();
         let claim = Claim::new(parent);
         let result = parent.guard.operate(Phase::Fork, "fork", |sandbox| sandbox.fork(request));
@@ -206,22 +208,44 @@ impl Turn {
         match result {
             Ok(sandbox) => {
                 parent.guard.publish(|| EventKind::Fork(request.id));
-                Ok(Forked { sandbox, claim })
+                Ok(Made { sandbox, claim: Some(claim), rest: self.end(None) })
             }
             Err(error) => {
-                if makes_suspect(&error) {
-                    self.suspect = Some(format!("a fork of it failed: {}", error.message()));
-                }
+                let text = || format!("a fork of it failed: {}", error.message());
+                drop(self.end(makes_suspect(&error).then(text)));
                 Err(error)
             }
         }
+    }
+
+    /// Lets the next one in. What else is to be done has time.
+    fn end(&mut self, suspect: Option<String>) -> Option<Rest> {
+        let key = self.key.take()?;
+        let mut effects = Effects::new();
+        self.set.parents.shared.lock().finished(key, suspect, &mut effects);
+        let mut rest = None;
+        for effect in effects {
+            match effect {
+                Effect::Rest { key } => rest = Some(Rest { set: Arc::clone(&self.set), key }),
+                effect => self.set.carry_out_fork(effect),
+            }
+        }
+        rest
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let suspect = self.suspect.take();
-        self.set.share(|shared, effects| shared.finished(self.key, suspect, effects));
+        drop(self.end(None));
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let (set, key) = (Arc::clone(&self.set), self.key);
+        if let Err(job) = threads::run(Box::new(move || set.return_parent(key))) {
+            job();
+        }
     }
 }
 
