@@ -43,10 +43,12 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
     let attributes = WRITABLE | libc::MOUNT_ATTR_NOEXEC;
     let proc = mount_fs("proc", &[], attributes).map_err(step)?;
     drop(make_dir(root.as_fd(), c"proc").map_err(step)?);
+    let is_off = |name: &str| create.off.iter().any(|off| off == name);
+    // What covers lies under it, where nobody sees it: before Linux 6.15 only what is mounted somewhere can be copied.
+    let empty = if is_off("proc.masks") { None } else { Some(mount_empty(root)) };
     move_to(&proc, root.as_fd(), c"proc").map_err(step)?;
     report.push(layer("proc", LayerStatus::Active, "own processes only"));
 
-    let is_off = |name: &str| create.off.iter().any(|off| off == name);
     report.push(match is_off("nested_user_namespaces") {
         true => layer("nested_user_namespaces", LayerStatus::Missing, "switched off"),
         false => match forbid_user_namespaces(&proc) {
@@ -59,14 +61,12 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
             }
         },
     });
-    report.push(match is_off("proc.masks") {
-        true => layer("proc.masks", LayerStatus::Missing, "switched off"),
-        false => match mask(&proc) {
-            Ok(()) => {
-                layer("proc.masks", LayerStatus::Active, "settings read-only, the machine's state covered")
-            }
-            Err(errno) => layer("proc.masks", LayerStatus::Missing, &format!("cannot be mounted: {errno}")),
-        },
+    report.push(match empty.map(|empty| mask(&proc, &empty?)) {
+        None => layer("proc.masks", LayerStatus::Missing, "switched off"),
+        Some(Ok(())) => {
+            layer("proc.masks", LayerStatus::Active, "settings read-only, the machine's state covered")
+        }
+        Some(Err(errno)) => layer("proc.masks", LayerStatus::Missing, &format!("cannot be mounted: {errno}")),
     });
     Ok(())
 }
@@ -78,7 +78,18 @@ fn forbid_user_namespaces(proc: &OwnedFd) -> Result<(), Errno> {
     rustix::io::write(&file, b"0").map(drop)
 }
 
-fn mask(proc: &OwnedFd) -> Result<(), Errno> {
+/// One empty file and one empty directory of our own, which cover everything.
+fn mount_empty(root: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let empty =
+        tmpfs(&[("size", "4k"), ("nr_inodes", "4"), ("mode", "0555")], READ_ONLY & !libc::MOUNT_ATTR_RDONLY)?;
+    write_file(empty.as_fd(), c"file", "")?;
+    drop(make_dir(empty.as_fd(), c"dir")?);
+    make_read_only(&empty)?;
+    move_to(&empty, root.as_fd(), c"proc")?;
+    Ok(empty)
+}
+
+fn mask(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Errno> {
     for path in READ_ONLY_PATHS {
         match copy_tree(proc.as_fd(), path, READ_ONLY) {
             Ok(copy) => cover(proc, path, &copy)?,
@@ -86,12 +97,6 @@ fn mask(proc: &OwnedFd) -> Result<(), Errno> {
             Err(errno) => return Err(errno),
         }
     }
-    // One empty file and one empty directory of our own cover everything.
-    let empty =
-        tmpfs(&[("size", "4k"), ("nr_inodes", "4"), ("mode", "0555")], READ_ONLY & !libc::MOUNT_ATTR_RDONLY)?;
-    write_file(empty.as_fd(), c"file", "")?;
-    drop(make_dir(empty.as_fd(), c"dir")?);
-    make_read_only(&empty)?;
     for path in MASKED_PATHS {
         let kind = match rustix::fs::statat(proc, *path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => FileType::from_raw_mode(stat.st_mode),
