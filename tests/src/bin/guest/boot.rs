@@ -96,8 +96,11 @@ fn run_actor(world: &World, actor: &Actor) {
     for tree in world.trees() {
         fs::create_dir_all(Path::new(&tree).join(actor.cgroup)).unwrap();
     }
-    if let (Some(tree), Some(dir)) = (world.v2, actor.delegated) {
-        delegate(Path::new(tree), Path::new(dir), Path::new(actor.cgroup), actor.uid);
+    if let Some(dir) = actor.delegated {
+        let delegate_in = |tree: &String| {
+            delegate(Path::new(tree), Path::new(dir), Path::new(actor.cgroup), actor.uid);
+        };
+        world.trees().iter().for_each(delegate_in);
     }
     let mut command = Command::new(PROGRAM);
     command.arg0("enter").args([world.name, actor.name]);
@@ -117,18 +120,22 @@ pub(crate) fn run_command(command: &mut Command) -> Option<i32> {
     }
 }
 
-/// Hands a cgroup to a user, as systemd does: every controller, the directory and the files that give processes and
-/// controllers away; and what is below it on the way to the user's process.
+/// Hands a cgroup to a user, as systemd does: every controller that the tree has to give, the directory and the files
+/// that give processes and controllers away; and what is below it on the way to the user's process.
 fn delegate(tree: &Path, dir: &Path, down_to: &Path, uid: u32) {
     let mut parent = tree.to_owned();
     for component in dir {
-        fs::write(parent.join("cgroup.subtree_control"), "+memory +pids +cpu").unwrap();
+        let available = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+        for name in available.split_whitespace().filter(|name| ["memory", "pids", "cpu"].contains(name)) {
+            fs::write(parent.join("cgroup.subtree_control"), format!("+{name}")).unwrap();
+        }
         parent.push(component);
     }
     for dir in tree.join(down_to).ancestors().take_while(|path| path.starts_with(&parent)) {
         chown(dir, Some(uid), Some(uid)).unwrap();
-        for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
-            chown(dir.join(file), Some(uid), Some(uid)).unwrap();
+        let files = ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control", "tasks"];
+        for file in files.map(|file| dir.join(file)).iter().filter(|file| file.exists()) {
+            chown(file, Some(uid), Some(uid)).unwrap();
         }
     }
 }

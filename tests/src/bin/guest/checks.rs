@@ -1,6 +1,7 @@
 //! What every host process tries in its world, and must find as the table says.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,9 @@ fn check(host: &mut Host, name: &str) {
         "memory" => memory(host),
         "pids" => pids(host),
         "cpu" => cpu(host),
+        "timeout" => timeout(host),
         "pause" => pause(host),
+        "reset" => reset(host),
         "destroy_bomb" => destroy_bomb(host),
         "destroy_paused" => destroy_paused(host),
         "host_killed" => deaths::host_killed(host),
@@ -131,6 +134,13 @@ fn report(host: &mut Host) {
     expect("before the first sandbox", &host.backend);
     create(&host.backend, limits()).destroy().unwrap();
     expect("after it", &host.backend);
+    // All that has nothing to do with cgroups is there in every world.
+    let report = host.backend.isolation_report();
+    let by_cgroups = ["cgroup.freeze", "cgroup.kill", "memory", "pids", "cpu"];
+    for layer in report.layers.iter().filter(|layer| !by_cgroups.contains(&&*layer.name)) {
+        let older = layer.name == "landlock" && layer.detail.contains("older interface");
+        assert!(layer.status == LayerStatus::Active || older, "{layer:?}");
+    }
 }
 
 fn tell(host: &mut Host) {
@@ -222,6 +232,34 @@ fn pause(host: &mut Host) {
     }
     assert!(speaks(&*process, HANG));
     drop(process);
+    assert_eq!(exec_in(&*sandbox, &["true"]).outcome, Outcome::Exited(0));
+    sandbox.destroy().unwrap();
+}
+
+/// A bomb whose time is over leaves nothing but room for others.
+fn timeout(host: &mut Host) {
+    let sandbox = create(&host.backend, limits());
+    let had = number(&exec_in(&*sandbox, &["forks", "20"]));
+    let mut bomb = command(&["bomb"]);
+    bomb.timeout = Duration::from_secs(1);
+    let output = sandbox.exec(&bomb).unwrap();
+    // The control: it did use up all processes before.
+    assert_eq!((output.outcome, &*output.stdout.bytes), (Outcome::TimedOut, &b"full\n"[..]));
+    assert_eq!(number(&exec_in(&*sandbox, &["forks", "20"])), had);
+    sandbox.destroy().unwrap();
+}
+
+/// What was left in a sandbox is gone after a reset, as its own report says.
+fn reset(host: &mut Host) {
+    let sandbox = create(&host.backend, limits());
+    sandbox.prepare_reset().unwrap();
+    let file = Path::new("left");
+    sandbox.write_file(file, b"left", 0o600).unwrap();
+    assert_eq!(sandbox.read_file(file, 100).unwrap(), b"left");
+    let process = tick(&*sandbox);
+    sandbox.reset(Instant::now() + HANG).unwrap();
+    assert!(sandbox.read_file(file, 100).is_err());
+    assert_eq!(process.wait(HANG, None).unwrap().outcome, Outcome::Signaled(9));
     assert_eq!(exec_in(&*sandbox, &["true"]).outcome, Outcome::Exited(0));
     sandbox.destroy().unwrap();
 }
