@@ -187,18 +187,18 @@ fn a_leaf_cannot_be_forked_and_is_not_to_blame() {
 
 #[test]
 fn a_fork_that_hangs_ends_at_half_its_time_and_the_second_serves() {
-    let children = Config { create_timeout: Duration::from_millis(400), ..sizes(9) };
-    let (mock, parents, children) = family(sizes(2), children);
+    let within = |create_timeout| Config { create_timeout, ..sizes(9) };
+    let (mock, parents, children) = family(sizes(2), within(Duration::from_secs(4)));
     mock.fault_at(MockOperation::Fork, 1, MockFault::Hang);
     works(&get(&children));
     until(&parents, "destroyed", |stats| stats.destroyed == 1);
     assert_eq!((parents.stats().forks, parents.stats().fork_failures), (1, 1));
     mock.fault_always(MockOperation::Fork, Some(MockFault::Hang));
-    children.shrink(0).unwrap();
-    let error = fails(&children);
+    let parent = Some(parents.clone());
+    let hasty = make(&mock, Config { parent, ..within(Duration::from_millis(50)) }).unwrap();
+    let error = fails(&hasty);
     assert_eq!((error.code(), error.phase()), (ErrorCode::ForkFailed, Phase::Fork));
-    mock.fault_always(MockOperation::Fork, None);
-    close_all(&mock, &[&children, &parents]);
+    close_all(&mock, &[&hasty, &children, &parents]);
 }
 
 #[test]
@@ -344,6 +344,22 @@ fn a_close_of_the_parents_refuses_those_who_wait_and_waits_for_the_children() {
 }
 
 #[test]
+fn a_close_of_the_parents_ends_forks_that_hang_at_its_deadline() {
+    let (mock, parents, children) = family(sizes(2), sizes(9));
+    mock.fault_always(MockOperation::Fork, Some(MockFault::Hang));
+    thread::scope(|scope| {
+        let get = scope.spawn(|| fails(&children));
+        assert!(mock.wait_for_hangs(MockOperation::Fork, 1, HANG));
+        let report = parents.close(Duration::ZERO).unwrap();
+        assert_eq!((report.destroyed, report.survivors.len()), (1, 0), "{report:?}");
+        let error = get.join().unwrap();
+        assert_eq!(error.code(), ErrorCode::ForkFailed);
+        assert!(error.cause().contains("CLOSED"), "{error}");
+    });
+    close_all(&mock, &[&children, &parents]);
+}
+
+#[test]
 fn a_close_of_the_children_ends_their_wait_for_a_parent() {
     let (mock, parents, children) = family(sizes(1), sizes(9));
     let taken = get(&parents);
@@ -372,10 +388,11 @@ fn no_parent_in_time_is_an_error_that_says_why() {
     mock.fault_always(MockOperation::Create, Some(MockFault::Fail("no room".into())));
     parents.shrink(0).unwrap();
     until(&parents, "empty", |stats| stats.destroyed == 1);
-    let error = fails(&children);
+    let patient = make(&mock, Config { parent: Some(parents.clone()), ..sizes(9) }).unwrap();
+    let error = fails(&patient);
     assert_eq!(error.code(), ErrorCode::ForkFailed);
     assert!(error.cause().contains("no room (CREATE_FAILED)"), "{error}");
-    close_all(&mock, &[&children, &parents]);
+    close_all(&mock, &[&patient, &children, &parents]);
 }
 
 #[test]

@@ -55,13 +55,13 @@ struct Turn {
     parent: Arc<SandboxRef>,
 }
 
-/// What a child has of its parent from before the fork until it is gone itself.
+/// What a child has of its parent until it is gone itself.
 #[derive(Debug)]
 pub(super) struct Claim {
     parent: Arc<Entry>,
 }
 
-/// How many children of a sandbox there are, forks in flight included; and its teardown, if that waits for them.
+/// How many children of a sandbox there are; and its teardown, if that waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Children {
     state: Mutex<(usize, Option<Lease>)>,
@@ -202,13 +202,14 @@ impl Inner {
 impl Turn {
     fn fork(mut self, request: &CreateRequest) -> Result<Made> {
         let parent = self.parent.entry();
-        let claim = Claim::new(parent);
         let result = parent.guard.operate(Phase::Fork, "fork", |sandbox| sandbox.fork(request));
         self.set.decide(|slots, _| slots.count_fork(result.is_ok()));
         match result {
             Ok(sandbox) => {
+                // A parent that was torn down before this took the child with it, which its set finds out by itself.
+                let claim = Some(Claim::new(parent));
                 parent.guard.publish(|| EventKind::Fork(request.id));
-                Ok(Made { sandbox, claim: Some(claim), rest: self.end(None) })
+                Ok(Made { sandbox, claim, rest: self.end(None) })
             }
             Err(error) => {
                 let text = || format!("a fork of it failed: {}", error.message());
