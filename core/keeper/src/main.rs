@@ -7,6 +7,7 @@ mod init;
 mod keeper;
 mod seccomp;
 mod sys;
+mod zygote;
 
 use rustix::process::DumpableBehavior;
 

@@ -166,6 +166,23 @@ pub(crate) fn exit(code: c_int) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Replaces this process by the program in a file. Returns only on failure.
+pub(crate) fn execute_file(program: impl AsFd) -> Errno {
+    let none: [*const libc::c_char; 1] = [ptr::null()];
+    // SAFETY: the path is a NUL-terminated empty string, and both arrays end with NULL.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            none.as_ptr(),
+            none.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    last_errno()
+}
+
 /// Blocks every signal that can be blocked.
 pub(crate) fn block_all_signals() {
     // SAFETY: the set is initialised by sigfillset before it is used.
@@ -365,6 +382,12 @@ pub(crate) fn inherit(fd: RawFd) -> OwnedFd {
 pub(crate) fn unshare_cgroup_namespace() -> Result<(), Errno> {
     // SAFETY: the process has one thread, so no other code relies on what stops being shared.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWCGROUP) }
+}
+
+/// Leaves the user namespace for a new one below it, in which this process has every capability.
+pub(crate) fn unshare_user_namespace() -> Result<(), Errno> {
+    // SAFETY: the process has one thread, so no other code relies on what stops being shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
 }
 
 /// Switches a network interface on.

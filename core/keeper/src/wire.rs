@@ -12,6 +12,10 @@ pub type Bytes = Vec<u8>;
 pub const READY_FD: i32 = 3;
 /// What a runtime writes to [`READY_FD`].
 pub const READY_LINE: &[u8] = b"READY\n";
+/// The file descriptor on which a fork server is asked for forks.
+pub const FORK_FD: i32 = 4;
+/// The variable that tells a runtime of [`FORK_FD`].
+pub const FORK_FD_VARIABLE: &str = "SANDBOXSET_FORK_FD";
 /// The socket on which a runtime listens, as the sandbox sees it.
 pub const RUNTIME_SOCKET: &str = "/scratch/runtime.sock";
 /// Where the runtime's standard output and error go, as the sandbox sees it.
@@ -98,6 +102,8 @@ pub struct Create {
     pub disk_scratch: Option<Bytes>,
     /// The environment of the runtime: complete, `PATH` and `HOME` included.
     pub runtime: Option<Runtime>,
+    /// The id of the sandbox whose runtime is forked to make this one's; `None` if it is started.
+    pub parent: Option<u64>,
     /// Layers of isolation that are not wanted, by the names of their reports.
     pub off: Vec<String>,
     /// Milliseconds until the keeper must give up.
@@ -153,6 +159,8 @@ pub struct Runtime {
     pub args: Vec<Bytes>,
     /// `KEY=value` strings, complete.
     pub env: Vec<Bytes>,
+    /// Whether it is a fork server.
+    pub forks: bool,
 }
 
 /// From the keeper to the host.
@@ -179,6 +187,13 @@ pub enum FromKeeper {
     },
     /// A sandbox could not be made; nothing of it is left.
     CreateFailed {
+        /// The id of its `Create`.
+        id: u64,
+        /// What failed.
+        failure: Failure,
+    },
+    /// A sandbox could not be forked, for a reason that lies with its parent; nothing of it is left.
+    ForkFailed {
         /// The id of its `Create`.
         id: u64,
         /// What failed.

@@ -75,6 +75,7 @@ fn plain(id: u64) -> Create {
         },
         disk_scratch: None,
         runtime: None,
+        parent: None,
         off: Vec::new(),
         deadline_ms: 30_000,
     }
@@ -197,10 +198,11 @@ fn a_failed_create_names_the_step_and_the_next_one_works() {
     let bind = Bind { source: b"/usr".to_vec(), target: b"/usr/no/such".to_vec(), writable: false };
     let failure = host.create(Create { binds: vec![bind], ..plain(2) }).unwrap_err();
     assert!(failure.step.contains("/usr/no/such"), "{failure:?}");
-    let runtime = Runtime { args: vec![b"/usr/bin/false".to_vec()], env: Vec::new() };
+    let runtime = Runtime { args: vec![b"/usr/bin/false".to_vec()], env: Vec::new(), forks: false };
     let failure = host.create(Create { runtime: Some(runtime), ..plain(3) }).unwrap_err();
     assert!(failure.step.contains("runtime"), "{failure:?}");
-    let hangs = Runtime { args: vec![b"/usr/bin/sleep".to_vec(), b"60".to_vec()], env: Vec::new() };
+    let hangs =
+        Runtime { args: vec![b"/usr/bin/sleep".to_vec(), b"60".to_vec()], env: Vec::new(), forks: false };
     let failure = host.create(Create { runtime: Some(hangs), deadline_ms: 300, ..plain(4) }).unwrap_err();
     assert!(failure.step.contains("deadline"), "{failure:?}");
     host.create(plain(5)).unwrap_or_else(|failure| panic!("{failure:?}"));

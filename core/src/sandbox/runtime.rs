@@ -21,6 +21,11 @@ pub struct Runtime {
     pub env: Vec<(OsString, OsString)>,
     /// How long it may take to become ready; default 30 s, because large imports take seconds on a loaded machine.
     pub ready_timeout: Duration,
+    /// Whether it is a fork server: a sandbox with it can be a parent, whose forks are the sandboxes of another set.
+    /// `docs/fork-protocol.md` says what a fork server does, `include/sandboxset_zygote.h` does it for C.
+    ///
+    /// In a set with a parent, [`Runtime::args`] are what each fork is told, not a program that is started.
+    pub forks: bool,
 }
 
 impl Runtime {
@@ -30,6 +35,7 @@ impl Runtime {
             args: args.into_iter().map(Into::into).collect(),
             env: Vec::new(),
             ready_timeout: Duration::from_secs(30),
+            forks: false,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod exec;
 mod files;
+mod fork;
 #[cfg(feature = "oci")]
 #[allow(dead_code, reason = "the unit tests of the crate use the rest")]
 mod image;

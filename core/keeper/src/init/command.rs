@@ -9,15 +9,17 @@ use rustix::pipe::PipeFlags;
 use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime, ToCommand};
 
 use super::{confine, failure};
-use crate::seccomp::Filter;
+use crate::seccomp::{Filter, Filters};
 use crate::sys::{self, CStrings, ChildStack, Ended};
 
 /// The commands that run now, and the runtime.
 pub(super) struct Commands<'a> {
     /// Installed by every command; `None` only in a sandbox that was deliberately weakened.
-    filter: Option<&'a Filter>,
+    filters: Option<&'a Filters>,
     running: Vec<Command>,
     runtime: Option<i32>,
+    /// Whether sandboxes were forked from the runtime: their processes are in our sight, and not ours to stop.
+    is_parent: bool,
     stack: ChildStack,
 }
 
@@ -35,8 +37,9 @@ struct Program<'a> {
     env: &'a [Vec<u8>],
     cwd: &'a [u8],
     stdio: [BorrowedFd<'a>; 3],
-    /// Becomes [`READY_FD`].
-    ready: Option<BorrowedFd<'a>>,
+    /// Become [`READY_FD`] and the numbers after it.
+    extra: Vec<BorrowedFd<'a>>,
+    filter: Option<&'a Filter>,
     cgroup: Option<BorrowedFd<'a>>,
     memory_bytes: Option<u64>,
     cpu_seconds: Option<u64>,
@@ -47,8 +50,8 @@ struct Program<'a> {
 const KILL_PASSES: usize = 100;
 
 impl<'a> Commands<'a> {
-    pub(super) fn new(filter: Option<&'a Filter>) -> Self {
-        Commands { filter, running: Vec::new(), runtime: None, stack: ChildStack::new() }
+    pub(super) fn new(filters: Option<&'a Filters>) -> Self {
+        Commands { filters, running: Vec::new(), runtime: None, is_parent: false, stack: ChildStack::new() }
     }
 
     /// The reply sockets, in the order in which indices are given.
@@ -85,26 +88,35 @@ impl<'a> Commands<'a> {
             env: &exec.env,
             cwd: &exec.cwd,
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
-            ready: None,
+            extra: Vec::new(),
+            filter: self.filters.map(|filters| &filters.strict),
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             memory_bytes: exec.memory_bytes,
             cpu_seconds: exec.cpu_seconds,
         })
     }
 
-    /// Starts the runtime; answers where it will say that it is ready.
-    pub(super) fn start_runtime(&mut self, runtime: &Runtime) -> Result<OwnedFd, Failure> {
+    /// Starts the runtime; answers where it will say that it is ready. A fork server is asked for forks by `server`.
+    pub(super) fn start_runtime(
+        &mut self,
+        runtime: &Runtime,
+        server: Option<&OwnedFd>,
+    ) -> Result<OwnedFd, Failure> {
+        self.is_parent = server.is_some();
         let step = |errno| failure("prepare the runtime", errno);
         let (ready, ready_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let log = rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600)).map_err(step)?;
+        let log = open_log()?;
         let stdin = open_null()?;
         let pid = self.spawn(&Program {
             args: &runtime.args,
             env: &runtime.env,
             cwd: b"/scratch",
             stdio: [stdin.as_fd(), log.as_fd(), log.as_fd()],
-            ready: Some(ready_end.as_fd()),
+            extra: std::iter::once(&ready_end).chain(server).map(AsFd::as_fd).collect(),
+            filter: self.filters.map(|filters| match server {
+                Some(_) => &filters.fork_server,
+                None => &filters.strict,
+            }),
             cgroup: None,
             memory_bytes: None,
             cpu_seconds: None,
@@ -116,17 +128,27 @@ impl<'a> Commands<'a> {
     /// Starts a process that becomes the program. Returns when it has, or with what kept it from it.
     fn spawn(&mut self, program: &Program<'_>) -> Result<i32, Failure> {
         let image = Image::new(program)?;
-        let filter = self.filter;
         // The child writes to our memory what went wrong; if it executed its program, nothing did.
         let mut failed = None;
         let started = sys::clone_sharing_memory(program.cgroup, &mut self.stack, || {
-            failed = Some(become_program(program, &image, filter));
+            failed = Some(become_program(program, &image));
         });
         match (started, failed) {
             (Ok(pid), None) => Ok(pid.as_raw_nonzero().get()),
             (Ok(_), Some(failure)) => Err(failure),
             (Err(errno), _) => Err(failure("start the command", errno)),
         }
+    }
+
+    /// The filter of such a runtime, unless it was inherited from the one that it is a fork of.
+    pub(super) fn filter_of(&self, runtime: &Runtime) -> Option<&'a Filter> {
+        self.filters.map(|filters| &filters.strict).filter(|_| !runtime.forks)
+    }
+
+    /// A runtime that was forked, not started, is there.
+    pub(super) fn adopt_runtime(&mut self, pid: i32, is_parent: bool) {
+        self.runtime = Some(pid);
+        self.is_parent = is_parent;
     }
 
     /// A child ended; if it was a command, the host is told.
@@ -170,13 +192,9 @@ impl<'a> Commands<'a> {
 
     /// Stops everybody but us; returns when all have stopped.
     pub(super) fn stop_all(&self) -> Result<(), Failure> {
-        // One signal call reaches every process of the namespace, also those being forked just now.
-        match sys::kill(-1, libc::SIGSTOP) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(errno) => return Err(failure("stop the processes", errno)),
-        }
         for _ in 0..10_000 {
-            if processes().iter().all(|process| !process.runs()) {
+            self.signal_all(libc::SIGSTOP).map_err(|errno| failure("stop the processes", errno))?;
+            if self.own_processes().iter().all(|process| !process.runs()) {
                 return Ok(());
             }
             std::thread::yield_now();
@@ -186,10 +204,31 @@ impl<'a> Commands<'a> {
     }
 
     pub(super) fn continue_all(&self) -> Result<(), Failure> {
-        match sys::kill(-1, libc::SIGCONT) {
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(failure("continue the processes", errno)),
+        self.signal_all(libc::SIGCONT).map_err(|errno| failure("continue the processes", errno))
+    }
+
+    fn signal_all(&self, signal: i32) -> Result<(), Errno> {
+        if self.is_parent {
+            // Those that are born meanwhile are found by the next look.
+            for process in self.own_processes().iter().filter(|process| process.pid != 1) {
+                let _ = sys::kill(process.pid, signal);
+            }
+            return Ok(());
         }
+        // One signal call reaches every process of the namespace, also those being forked just now.
+        match sys::kill(-1, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The processes of this sandbox, without those of its forks.
+    fn own_processes(&self) -> Vec<Process> {
+        let mut processes = processes();
+        if self.is_parent {
+            processes.retain(|process| !is_below(process.pid));
+        }
+        processes
     }
 
     /// Kills every process of a command without the help of a cgroup: everybody if the command is alone, else its
@@ -227,6 +266,13 @@ impl Process {
     fn runs(&self) -> bool {
         self.pid != 1 && !matches!(self.state, b'T' | b't' | b'Z' | b'X')
     }
+}
+
+/// Whether a process has a number in a namespace below ours as well.
+fn is_below(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
 }
 
 fn processes() -> Vec<Process> {
@@ -269,7 +315,14 @@ fn members(leader: i32, processes: &[Process]) -> Vec<i32> {
     }
 }
 
-fn open_null() -> Result<OwnedFd, Failure> {
+/// Where the output of the runtime goes.
+pub(super) fn open_log() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600))
+        .map_err(|errno| failure("open the runtime's log", errno))
+}
+
+pub(super) fn open_null() -> Result<OwnedFd, Failure> {
     rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failure("open /dev/null", errno))
 }
@@ -287,28 +340,28 @@ fn change_dir(cwd: &[u8]) -> Result<(), Failure> {
 }
 
 /// The child's side: returns only what went wrong.
-fn become_program(program: &Program<'_>, image: &Image, filter: Option<&Filter>) -> Failure {
-    match prepare(program, filter) {
+fn become_program(program: &Program<'_>, image: &Image) -> Failure {
+    match prepare(program) {
         Ok(()) => image.execute(),
         Err(failure) => failure,
     }
 }
 
-fn prepare(program: &Program<'_>, filter: Option<&Filter>) -> Result<(), Failure> {
+fn prepare(program: &Program<'_>) -> Result<(), Failure> {
     rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
     for (number, fd) in program.stdio.iter().enumerate() {
         sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
     }
     let mut first_private = READY_FD;
-    if let Some(ready) = program.ready {
-        sys::dup_to(ready, READY_FD).map_err(|errno| failure("set up the ready pipe", errno))?;
+    for fd in &program.extra {
+        sys::dup_to(fd, first_private).map_err(|errno| failure("set up the descriptors", errno))?;
         first_private += 1;
     }
     sys::close_on_exec_from(first_private).map_err(|errno| failure("close descriptors", errno))?;
     change_dir(program.cwd)?;
     confine::tighten(program.memory_bytes, program.cpu_seconds)?;
     sys::unblock_all_signals();
-    let installed = filter.map_or(Ok(()), Filter::install);
+    let installed = program.filter.map_or(Ok(()), Filter::install);
     installed.map_err(|error| Failure { step: format!("install the system call filter: {error}"), errno: 0 })
 }
 

@@ -25,7 +25,7 @@ pub(super) fn enter(setup: &OwnedFd) -> Result<(), Failure> {
 
 /// Becomes the sandbox's own user, who has no rights on the host's files. The capabilities over our own namespaces
 /// stay, because the kernel drops them only when a user 0 exists in the namespace.
-pub(super) fn become_inner_user() -> Result<(), Failure> {
+pub(crate) fn become_inner_user() -> Result<(), Failure> {
     let id = sandboxset_keeper::INNER_ID;
     let gid = rustix::process::Gid::from_raw(id);
     let uid = rustix::process::Uid::from_raw(id);
@@ -33,12 +33,12 @@ pub(super) fn become_inner_user() -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(|errno| failure("set the user id", errno))
 }
 
-/// What must happen after the root file system is built, for good.
+/// What must happen after the root file system is built, for good. Answers what restricts a runtime that is forked.
 pub(super) fn drop_privileges(
     create: &Create,
     memory_cgroup: bool,
     report: &mut Vec<LayerReport>,
-) -> Result<(), Failure> {
+) -> Result<Option<OwnedFd>, Failure> {
     // Changing the user cleared the death signal. The keeper's death would be noticed by the host's socket too,
     // but only by an init that still reads it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -56,8 +56,9 @@ pub(super) fn drop_privileges(
         true => layer("seccomp", LayerStatus::Active, "allow-list on every command"),
         false => layer("seccomp", LayerStatus::Missing, "switched off"),
     });
-    report.push(landlock::restrict(create));
-    Ok(())
+    let (landlock, rules) = landlock::restrict(create);
+    report.push(landlock);
+    Ok(rules)
 }
 
 /// Whether commands get the system call filter.

@@ -7,6 +7,7 @@ mod command;
 mod confine;
 mod dev;
 mod files;
+mod join;
 mod landlock;
 mod mounts;
 mod proc;
@@ -17,13 +18,18 @@ use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sandboxset_keeper::{
-    Create, Failure, FrameError, FromInit, LayerReport, LayerStatus, READY_LINE, ToCommand, ToInit,
+    Create, FORK_FD, FORK_FD_VARIABLE, Failure, FrameError, FromInit, LayerReport, LayerStatus, READY_LINE,
+    Runtime, ToCommand, ToInit,
 };
+use serde::{Deserialize, Serialize};
 
 use self::command::Commands;
-use crate::seccomp::Filter;
+pub(crate) use self::confine::become_inner_user;
+use self::join::Door;
+use crate::seccomp::Filters;
 use crate::sys;
 
 /// The namespaces that an init is cloned into. The cgroup namespace is made later, from inside the cgroups.
@@ -42,8 +48,23 @@ const EXIT_SETUP_FAILED: i32 = 71;
 /// How late timers may be, in nanoseconds: what the kernel starts the first process with.
 const TIMER_SLACK_NS: u64 = 50_000;
 
-/// What an init tells its keeper once.
-pub(crate) type SetupResult = Result<Vec<LayerReport>, Failure>;
+/// What an init tells its keeper while it sets the sandbox up. The last two end that.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum News {
+    /// Its runtime will be a fork server. Carries its user namespace, its process id namespace and the socket to the
+    /// fork server.
+    Forkable,
+    /// A process of the parent may join. Carries a pidfd to join through, and the socket to be joined on.
+    Door,
+    /// One has. The init goes on when it is told to.
+    Joined,
+    /// The sandbox is ready.
+    Ready(Vec<LayerReport>),
+    /// It could not be set up.
+    Failed(Failure),
+    /// It could not be forked, for which the parent is to blame.
+    NotForked(Failure),
+}
 
 struct Init<'a> {
     host: OwnedFd,
@@ -63,10 +84,10 @@ pub(crate) fn main(
     setup: OwnedFd,
     host: OwnedFd,
     adopt: impl FnOnce() -> Result<(), Failure>,
-    filter: &Filter,
+    filters: &Filters,
     memory_cgroup: bool,
 ) -> ! {
-    let code = match live(setup, host, adopt, filter, memory_cgroup) {
+    let code = match live(setup, host, adopt, filters, memory_cgroup) {
         Ok(code) => code,
         Err(()) => EXIT_SETUP_FAILED,
     };
@@ -77,7 +98,7 @@ fn live(
     setup: OwnedFd,
     host: OwnedFd,
     adopt: impl FnOnce() -> Result<(), Failure>,
-    filter: &Filter,
+    filters: &Filters,
     memory_cgroup: bool,
 ) -> Result<i32, ()> {
     let (setup, host) = keep_only(setup, host).map_err(drop)?;
@@ -85,10 +106,15 @@ fn live(
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
     let prepared = adopt().and_then(|()| confine::enter(&setup));
     let (create, _) = sandboxset_keeper::receive::<Create>(&setup).map_err(drop)?;
-    let mut init = match prepared.and_then(|()| Init::set_up(host, &create, filter, memory_cgroup)) {
+    let set_up = prepared.and_then(|()| Init::set_up(host, &create, filters, memory_cgroup));
+    let with_runtime = set_up.map_err(News::Failed).and_then(|(mut init, rules)| {
+        init.begin_runtime(&create, &setup, rules)?;
+        Ok(init)
+    });
+    let mut init = match with_runtime {
         Ok(init) => init,
-        Err(failure) => {
-            let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(failure), &[]);
+        Err(news) => {
+            let _ = sandboxset_keeper::send(&setup, &news, &[]);
             return Err(());
         }
     };
@@ -116,34 +142,60 @@ fn keep_only(setup: OwnedFd, host: OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno>
 }
 
 impl<'a> Init<'a> {
+    /// Answers also what is to restrict a runtime that is forked.
     fn set_up(
         host: OwnedFd,
         create: &Create,
-        filter: &'a Filter,
+        filters: &'a Filters,
         memory_cgroup: bool,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, Option<OwnedFd>), Failure> {
         let mut report = namespaces_report();
         root::build(create, &mut report)?;
-        confine::drop_privileges(create, memory_cgroup, &mut report)?;
+        let rules = confine::drop_privileges(create, memory_cgroup, &mut report)?;
         // Inherited from the host, as commands would inherit it from here.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS))
             .map_err(|errno| failure("set the timer slack", errno))?;
         let children = sys::child_signalfd().map_err(|errno| failure("watch children", errno))?;
         rustix::io::ioctl_fionbio(&host, true)
             .map_err(|errno| failure("prepare the host's socket", errno))?;
-        let filter = confine::filters_system_calls(create).then_some(filter);
-        let mut commands = Commands::new(filter);
-        let ready = match &create.runtime {
-            Some(runtime) => Some(commands.start_runtime(runtime)?),
-            None => None,
-        };
-        Ok(Init { host, setup: None, report, ready, ready_text: Vec::new(), children, commands })
+        let commands = Commands::new(confine::filters_system_calls(create).then_some(filters));
+        let init =
+            Init { host, setup: None, report, ready: None, ready_text: Vec::new(), children, commands };
+        Ok((init, rules))
+    }
+
+    /// Starts the runtime, or lets one in that the parent forks; if there is to be one.
+    fn begin_runtime(
+        &mut self,
+        create: &Create,
+        setup: &OwnedFd,
+        rules: Option<OwnedFd>,
+    ) -> Result<(), News> {
+        let Some(runtime) = &create.runtime else { return Ok(()) };
+        let mut runtime = runtime.clone();
+        let server = if runtime.forks { Some(offer_forks(setup, &mut runtime)?) } else { None };
+        if create.parent.is_none() {
+            let ready = self.commands.start_runtime(&runtime, server.as_ref()).map_err(News::Failed)?;
+            self.ready = Some(ready);
+            return Ok(());
+        }
+        let silent = |_| News::NotForked(Failure { step: "hear the keeper".into(), errno: 0 });
+        let (door, pidfd, socket) = Door::open().map_err(News::Failed)?;
+        sandboxset_keeper::send(setup, &News::Door, &[pidfd.as_fd(), socket.as_fd()]).map_err(silent)?;
+        drop((pidfd, socket));
+        let forker = door.admit(self.commands.filter_of(&runtime), rules).map_err(News::NotForked)?;
+        sandboxset_keeper::send(setup, &News::Joined, &[]).map_err(silent)?;
+        sandboxset_keeper::receive::<()>(setup).map_err(silent)?;
+        let (pid, ready) = forker.adopt(&runtime, server).map_err(News::NotForked)?;
+        self.commands.adopt_runtime(pid, runtime.forks);
+        self.ready = Some(ready);
+        Ok(())
     }
 
     /// Tells the keeper that the sandbox is ready, and forgets the keeper.
     fn announce(&mut self, setup: OwnedFd) {
         let report = std::mem::take(&mut self.report);
-        let _ = sandboxset_keeper::send(&setup, &SetupResult::Ok(report), &[]);
+        let _ = sandboxset_keeper::send(&setup, &News::Ready(report), &[]);
     }
 
     /// Serves until the host closes its socket or the runtime ends; answers the exit code.
@@ -198,7 +250,7 @@ impl<'a> Init<'a> {
         let hopeful = count > 0 && READY_LINE.starts_with(&self.ready_text);
         if !hopeful && let Some(setup) = self.setup.take() {
             let step = "start the runtime: it did not say READY".to_owned();
-            let _ = sandboxset_keeper::send(&setup, &SetupResult::Err(Failure { step, errno: 0 }), &[]);
+            let _ = sandboxset_keeper::send(&setup, &News::Failed(Failure { step, errno: 0 }), &[]);
         }
         hopeful
     }
@@ -214,8 +266,7 @@ impl<'a> Init<'a> {
                         Some(code) => format!("start the runtime: it exited with code {code}"),
                         None => format!("start the runtime: signal {} ended it", ended.signal.unwrap_or(0)),
                     };
-                    let _ =
-                        sandboxset_keeper::send(&setup, &SetupResult::Err(Failure { step, errno: 0 }), &[]);
+                    let _ = sandboxset_keeper::send(&setup, &News::Failed(Failure { step, errno: 0 }), &[]);
                 }
                 return false;
             }
@@ -269,6 +320,22 @@ impl<'a> Init<'a> {
             Err(failure) => sandboxset_keeper::send(&reply, &FromInit::Failed(failure), &[]),
         };
     }
+}
+
+/// Gives the keeper what it needs to make sandboxes below this one. Answers where the fork server hears of them.
+fn offer_forks(setup: &OwnedFd, runtime: &mut Runtime) -> Result<OwnedFd, News> {
+    let step = |errno| News::Failed(failure("prepare to be forked", errno));
+    let open = |name: &str| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(CWD, format!("/proc/self/ns/{name}"), flags, Mode::empty()).map_err(step)
+    };
+    let (user, pid) = (open("user")?, open("pid")?);
+    let (keepers, servers) = crate::keeper::message_pair().map_err(step)?;
+    let fds = [user.as_fd(), pid.as_fd(), keepers.as_fd()];
+    sandboxset_keeper::send(setup, &News::Forkable, &fds)
+        .map_err(|_| News::Failed(Failure { step: "prepare to be forked".into(), errno: 0 }))?;
+    runtime.env.push(format!("{FORK_FD_VARIABLE}={FORK_FD}").into_bytes());
+    Ok(servers)
 }
 
 fn namespaces_report() -> Vec<LayerReport> {

@@ -49,7 +49,12 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
     move_to(&proc, root.as_fd(), c"proc").map_err(step)?;
     report.push(layer("proc", LayerStatus::Active, "own processes only"));
 
+    let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
     report.push(match is_off("nested_user_namespaces") {
+        _ if forks => {
+            let why = "by the system call filter only: the forks of this sandbox are below it";
+            layer("nested_user_namespaces", LayerStatus::Degraded, why)
+        }
         true => layer("nested_user_namespaces", LayerStatus::Missing, "switched off"),
         false => match forbid_user_namespaces(&proc) {
             Ok(()) => {

@@ -201,6 +201,17 @@ impl SandboxCgroups {
         Ok(())
     }
 
+    /// The files by which a process enters the cgroups: whoever writes `0` to one moves itself, with our rights.
+    pub(super) fn entrances(&self) -> Result<Vec<OwnedFd>, Failure> {
+        let dirs = self.v1.iter().map(|(_, dir)| dir).chain(&self.unified);
+        dirs.map(|dir| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::open(dir.join("cgroup.procs"), flags, Mode::empty())
+                .map_err(|errno| failure("open a cgroup's list", errno))
+        })
+        .collect()
+    }
+
     /// Every directory, opened for the host.
     pub(super) fn fds(&self) -> Result<(Vec<CgroupFd>, Vec<OwnedFd>), Failure> {
         let unified = self.unified.iter().map(|dir| (CgroupFd::Unified, dir));

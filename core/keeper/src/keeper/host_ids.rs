@@ -45,6 +45,11 @@ impl HostIds {
         Ok(Some(base + index as u32))
     }
 
+    /// All ids that this keeper gives out: the first, and how many.
+    pub(super) fn block(&self) -> Option<(u32, u32)> {
+        self.base.map(|base| (base, ID_BLOCK))
+    }
+
     pub(super) fn release(&mut self, id: Option<u32>) {
         if let (Some(base), Some(id)) = (self.base, id)
             && let Some(used) = self.in_use.get_mut((id - base) as usize)

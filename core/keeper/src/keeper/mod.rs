@@ -3,7 +3,9 @@
 //! It never blocks on the host or on a sandbox: it sends without waiting, and every hand-shake with an init has a
 //! deadline. When the host is gone it removes everything and returns.
 
+mod below;
 mod cgroup;
+mod fork;
 mod host_ids;
 mod remover;
 mod sandbox;
@@ -20,8 +22,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use self::cgroup::Cgroups;
 use self::host_ids::HostIds;
 use self::remover::Remover;
-use self::sandbox::{Handover, Sandbox, Stage};
-use crate::seccomp::Filter;
+use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
+use crate::seccomp::Filters;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
 
 /// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for
@@ -37,7 +39,7 @@ struct Keeper {
     /// Answers that the host has not had room for yet.
     outbox: VecDeque<(FromKeeper, Vec<OwnedFd>)>,
     cgroups: Cgroups,
-    filter: Filter,
+    filters: Filters,
     ids: HostIds,
     sandboxes: HashMap<u64, Sandbox>,
     /// Prepared ahead of demand, the oldest first.
@@ -68,7 +70,7 @@ impl Keeper {
             host,
             outbox: VecDeque::new(),
             cgroups,
-            filter: Filter::compile(),
+            filters: Filters::compile(),
             ids: HostIds::new(),
             sandboxes: HashMap::new(),
             shells: VecDeque::new(),
@@ -95,6 +97,9 @@ impl Keeper {
             }
             for &id in &ready.ended {
                 self.init_ended(id)?;
+            }
+            for &id in &ready.servers {
+                self.server_spoke(id)?;
             }
             if ready.removed {
                 self.remover.go_on();
@@ -128,6 +133,11 @@ impl Keeper {
                 fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
             }
         }
+        let first_server = fds.len();
+        let parents = self.asked_parents();
+        for parent in parents.iter().filter_map(|id| self.sandboxes.get(id)?.parent.as_ref()) {
+            fds.push(PollFd::new(&parent.server, PollFlags::IN));
+        }
         for shell in &self.shells {
             fds.push(PollFd::new(&shell.pidfd, PollFlags::IN));
         }
@@ -153,6 +163,11 @@ impl Keeper {
             removed: removing.and(fds.last()).is_some_and(|process| !process.revents().is_empty()),
             ..Ready::default()
         };
+        for (id, fd) in parents.into_iter().zip(&fds[first_server..]) {
+            if !fd.revents().is_empty() {
+                ready.servers.push(id);
+            }
+        }
         for ((id, is_setup), fd) in sources.into_iter().zip(&fds[2..]) {
             if fd.revents().is_empty() {
                 continue;
@@ -179,14 +194,21 @@ impl Keeper {
     fn create(&mut self, create: Create) -> Result<(), FrameError> {
         let id = create.id;
         if self.sandboxes.contains_key(&id) {
-            return self.fail(id, Failure { step: "use an id twice".into(), errno: 0 });
+            return self.fail(id, Failure { step: "use an id twice".into(), errno: 0 }.into());
         }
         if let Some(scratch) = &create.disk_scratch {
             self.remover.sweep_beside(scratch);
         }
-        let mut sandbox = match self.take_shell() {
+        let shell = match create.parent {
+            Some(parent) => self.prepare_fork(&create, parent),
+            None if create.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
+                self.prepare(Place { below: None, forks: true }).map_err(Refusal::from)
+            }
+            None => self.take_shell().map_err(Refusal::from),
+        };
+        let mut sandbox = match shell {
             Ok(shell) => shell,
-            Err(failure) => return self.fail(id, failure),
+            Err(refusal) => return self.fail(id, refusal),
         };
         let started = sandbox.start(&create);
         self.sandboxes.insert(id, sandbox);
@@ -195,7 +217,7 @@ impl Keeper {
                 self.refilling = true;
                 Ok(())
             }
-            Err(failure) => self.abandon(id, failure),
+            Err(failure) => self.abandon(id, failure.into()),
         }
     }
 
@@ -207,12 +229,12 @@ impl Keeper {
             }
             self.drop_shell(shell);
         }
-        self.prepare()
+        self.prepare(Place::default())
     }
 
-    fn prepare(&mut self) -> Result<Sandbox, Failure> {
+    fn prepare(&mut self, place: Place<'_>) -> Result<Sandbox, Failure> {
         self.shells_made += 1;
-        Sandbox::prepare(&self.shells_made.to_string(), &self.cgroups, &self.filter, &mut self.ids)
+        Sandbox::prepare(&self.shells_made.to_string(), &self.cgroups, &self.filters, &mut self.ids, place)
     }
 
     fn wants_shell(&self) -> bool {
@@ -230,7 +252,7 @@ impl Keeper {
             self.drop_shell(shell);
         }
         if self.wants_shell() {
-            match self.prepare() {
+            match self.prepare(Place::default()) {
                 Ok(shell) => self.shells.push_back(shell),
                 Err(_) => self.refilling = false,
             }
@@ -243,14 +265,21 @@ impl Keeper {
         self.ids.release(shell.host_id);
     }
 
-    /// An init sent the result of its set-up, or closed without one.
+    /// An init told how far its set-up has come, or closed without an end of it.
     fn init_spoke(&mut self, id: u64) -> Result<(), FrameError> {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
-        match sandbox.finish_setup() {
-            Ok(Handover { name, cgroups, report, fds }) => {
-                self.answer(FromKeeper::Created { id, name, cgroups, report }, fds)
+        let advanced = match sandbox.hear() {
+            Ok(Step::None) => Ok(()),
+            Ok(Step::Door(door)) => self.ask_to_join(id, &door),
+            Ok(Step::Joined) => self.ask_to_fork(id),
+            Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
+                return self.answer(FromKeeper::Created { id, name, cgroups, report }, fds);
             }
-            Err(failure) => self.abandon(id, failure),
+            Err(refusal) => Err(refusal),
+        };
+        match advanced {
+            Ok(()) => Ok(()),
+            Err(refusal) => self.abandon(id, refusal),
         }
     }
 
@@ -259,8 +288,9 @@ impl Keeper {
         let starting = sandbox.stage == Stage::Starting;
         let cause = sandbox.reap();
         if starting {
-            return self
-                .abandon(id, Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 });
+            let failure = Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 };
+            let refusal = sandbox.unfinished(failure);
+            return self.abandon(id, refusal);
         }
         self.answer(FromKeeper::Died { id, cause }, Vec::new())
     }
@@ -277,20 +307,24 @@ impl Keeper {
         for id in late {
             let failure =
                 Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() };
-            self.abandon(id, failure)?;
+            self.abandon(id, failure.into())?;
         }
         Ok(())
     }
 
     /// A create failed half-way: removes what is there, then says so. What cannot be removed stays listed, and
     /// goes with the farewell or when the host asks.
-    fn abandon(&mut self, id: u64, failure: Failure) -> Result<(), FrameError> {
+    fn abandon(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
         self.discard(id);
-        self.fail(id, failure)
+        self.fail(id, refusal)
     }
 
-    fn fail(&mut self, id: u64, failure: Failure) -> Result<(), FrameError> {
-        self.answer(FromKeeper::CreateFailed { id, failure }, Vec::new())
+    fn fail(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
+        let message = match refusal {
+            Refusal::Sandbox(failure) => FromKeeper::CreateFailed { id, failure },
+            Refusal::Parent(failure) => FromKeeper::ForkFailed { id, failure },
+        };
+        self.answer(message, Vec::new())
     }
 
     fn remove(&mut self, id: u64) -> Result<(), FrameError> {
@@ -360,16 +394,30 @@ struct Ready {
     removed: bool,
     inits: Vec<u64>,
     ended: Vec<u64>,
+    servers: Vec<u64>,
 }
 
 impl Ready {
     fn is_idle(&self) -> bool {
-        !self.host_spoke && !self.removed && self.inits.is_empty() && self.ended.is_empty()
+        let heard = [&self.inits, &self.ended, &self.servers];
+        !self.host_spoke && !self.removed && heard.iter().all(|ids| ids.is_empty())
+    }
+}
+
+/// Whether something is readable before the deadline.
+fn wait_readable(fd: &OwnedFd, deadline: Instant) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(left))) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
     }
 }
 
 /// A connected pair of message sockets.
-fn message_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(crate) fn message_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
 }
 

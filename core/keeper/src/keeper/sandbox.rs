@@ -1,7 +1,7 @@
 //! One sandbox as the keeper sees it: a shell that is prepared ahead, then a sandbox, until its removal.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,11 +12,12 @@ use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use serde::Serialize;
 
+use super::below::{self, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
-use crate::init::{self, SetupResult};
-use crate::seccomp::Filter;
+use crate::init::{self, News};
+use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
 
 /// Where a sandbox is in its life.
@@ -41,6 +42,12 @@ pub(super) struct Sandbox {
     pub(super) host_id: Option<u32>,
     /// Its scratch dir on disk, which the [`Remover`](super::Remover) removes when all else is.
     pub(super) disk_scratch: Option<Vec<u8>>,
+    /// Whose runtime is forked to make this one's.
+    pub(super) fork_of: Option<u64>,
+    /// What it takes to make sandboxes below this one, if it can be forked.
+    pub(super) parent: Option<Parent>,
+    /// The host ids of it and of those above it.
+    pub(super) lineage: Vec<u32>,
     deadline: Option<Instant>,
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
@@ -53,6 +60,45 @@ struct Made {
     cgroups: Option<SandboxCgroups>,
 }
 
+/// What a shell is to become, as far as that must be known when it is made.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place<'a> {
+    /// The sandbox below which it is made: whose runtime will be forked.
+    pub(super) below: Option<&'a Sandbox>,
+    /// Whether sandboxes will be made below it.
+    pub(super) forks: bool,
+}
+
+/// The users and groups of a user namespace.
+pub(super) struct IdMaps {
+    users: String,
+    groups: String,
+}
+
+/// What the init of a sandbox that is being set up said.
+pub(super) enum Step {
+    /// Nothing that concerns anybody else.
+    None,
+    /// The parent's server is to join through these.
+    Door(Vec<OwnedFd>),
+    /// It has.
+    Joined,
+    Ready(Handover),
+}
+
+/// Why a sandbox could not be made.
+pub(super) enum Refusal {
+    Sandbox(Failure),
+    /// The one that it was to be forked from is to blame.
+    Parent(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Refusal::Sandbox(failure)
+    }
+}
+
 /// What the host is told and given of a sandbox that is ready.
 pub(super) struct Handover {
     pub(super) name: String,
@@ -63,17 +109,22 @@ pub(super) struct Handover {
 
 /// How long a killed init may take to be gone before the caller is told that it is not.
 const DEATH: Duration = Duration::from_secs(2);
+/// The same of one below a parent, whose processes may keep it from ending: it ends with the parent then.
+const DEATH_BELOW: Duration = Duration::from_millis(500);
 
 impl Sandbox {
     /// Makes cgroups and namespaces with an init that waits for [`Sandbox::start`] to tell it what to become.
     pub(super) fn prepare(
         name: &str,
         cgroups: &Cgroups,
-        filter: &Filter,
+        filters: &Filters,
         ids: &mut HostIds,
+        place: Place<'_>,
     ) -> Result<Self, Failure> {
         let host_id = ids.take()?;
-        let result = Self::prepare_as(name, cgroups, filter, host_id);
+        let above = place.below.map(|parent| parent.lineage.as_slice()).unwrap_or_default();
+        let maps = IdMaps::new(host_id, ids, above, place);
+        let result = Self::prepare_as(name, cgroups, filters, host_id, &maps, place);
         if result.is_err() {
             ids.release(host_id);
         }
@@ -83,42 +134,49 @@ impl Sandbox {
     fn prepare_as(
         name: &str,
         cgroups: &Cgroups,
-        filter: &Filter,
+        filters: &Filters,
         host_id: Option<u32>,
+        maps: &IdMaps,
+        place: Place<'_>,
     ) -> Result<Self, Failure> {
         let (setup, init_setup) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let (host_end, init_end) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let made = Made { cgroups: Some(cgroups.make(name, host_id)?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
-        // The files in /proc of an undumpable process are root's, and we must write the init's id maps. The init is
-        // born as we are now and makes itself undumpable once it is set up.
-        set_dumpable(true)?;
-        let cloned = sys::clone3(init::NAMESPACES, unified.as_ref().map(AsFd::as_fd));
-        if !matches!(cloned, Ok(Forked::Child)) {
-            set_dumpable(false)?;
-        }
-        let (pid, pidfd) = match cloned.map_err(|errno| failure("clone the init", errno))? {
-            Forked::Parent(pid, pidfd) => (pid, pidfd),
-            Forked::Child => {
-                let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
-                init::main(init_setup, init_end, adopt, filter, cgroups.limits_memory())
-            }
+        let live = || {
+            let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
+            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory())
         };
+        let unified = unified.as_ref().map(AsFd::as_fd);
+        let above = match place.below {
+            Some(below) => below.parent.as_ref().map(Some).ok_or_else(|| Failure {
+                step: "fork a sandbox whose runtime is no fork server".into(),
+                errno: 0,
+            })?,
+            None => None,
+        };
+        let pidfd = match above {
+            Some(parent) => below::clone_below(parent, maps, unified, live)?,
+            None => clone_init(maps, unified, live)?,
+        };
+        let above = place.below.map(|parent| parent.lineage.clone()).unwrap_or_default();
         let mut sandbox = Sandbox {
             name: name.to_owned(),
             stage: Stage::Prepared,
             pidfd,
             host_id,
             disk_scratch: None,
+            fork_of: None,
+            parent: None,
+            lineage: above.into_iter().chain(host_id).collect(),
             deadline: None,
             setup: Some(setup),
             host_end: Some(host_end),
             report: cgroups.report(),
             made,
         };
-        let released = write_id_maps(pid.as_raw_nonzero().get(), host_id).and_then(|()| sandbox.tell(&()));
-        if let Err(failure) = released {
+        if let Err(failure) = sandbox.go_on() {
             let _ = sandbox.discard();
             return Err(failure);
         }
@@ -137,6 +195,16 @@ impl Sandbox {
             self.disk_scratch = Some(scratch.clone());
         }
         self.tell(create)
+    }
+
+    /// Lets the init go on.
+    pub(super) fn go_on(&self) -> Result<(), Failure> {
+        self.tell(&())
+    }
+
+    /// The files by which the parent's process enters the cgroups.
+    pub(super) fn entrances(&self) -> Result<Vec<OwnedFd>, Failure> {
+        self.made.cgroups.as_ref().map_or(Ok(Vec::new()), SandboxCgroups::entrances)
     }
 
     /// Sends the init what it waits for.
@@ -161,13 +229,42 @@ impl Sandbox {
         self.deadline.filter(|_| self.stage == Stage::Starting)
     }
 
-    /// Takes the init's report; answers what the host is to be told and given.
-    pub(super) fn finish_setup(&mut self) -> Result<Handover, Failure> {
+    /// Takes what the init says.
+    pub(super) fn hear(&mut self) -> Result<Step, Refusal> {
         let no_answer = |step: &str| Failure { step: step.to_owned(), errno: 0 };
-        let setup = self.setup.take().ok_or_else(|| no_answer("set up twice"))?;
-        let (result, _) = sandboxset_keeper::receive_untrusted::<SetupResult>(&setup, 0)
-            .map_err(|error| no_answer(&format!("set the sandbox up: its init gave no answer: {error}")))?;
-        let mut report = result?;
+        let setup = self.setup.as_ref().ok_or_else(|| no_answer("set up twice"))?;
+        let (news, fds) = sandboxset_keeper::receive_untrusted::<News>(setup, 3).map_err(|error| {
+            self.unfinished(no_answer(&format!("set the sandbox up: its init gave no answer: {error}")))
+        })?;
+        match news {
+            News::Forkable => {
+                let [user, pid, server] =
+                    fds.try_into().map_err(|_| no_answer("set the sandbox up: descriptors are missing"))?;
+                rustix::io::ioctl_fionbio(&server, true)
+                    .map_err(|errno| failure("prepare the fork server's socket", errno))?;
+                self.parent = Some(Parent { user, pid, server });
+                Ok(Step::None)
+            }
+            News::Door => Ok(Step::Door(fds)),
+            News::Joined => Ok(Step::Joined),
+            News::Ready(report) => Ok(Step::Ready(self.finish_setup(report)?)),
+            News::Failed(failure) => Err(Refusal::Sandbox(failure)),
+            News::NotForked(failure) => Err(Refusal::Parent(failure)),
+        }
+    }
+
+    /// Why an init that ended did not finish. One below a parent may have ended with it.
+    pub(super) fn unfinished(&self, failure: Failure) -> Refusal {
+        match self.fork_of {
+            Some(_) => Refusal::Parent(failure),
+            None => Refusal::Sandbox(failure),
+        }
+    }
+
+    /// Answers what the host is to be told and given.
+    fn finish_setup(&mut self, mut report: Vec<LayerReport>) -> Result<Handover, Failure> {
+        let no_answer = |step: &str| Failure { step: step.to_owned(), errno: 0 };
+        self.setup = None;
         let host_end = self.host_end.take().ok_or_else(|| no_answer("set up twice"))?;
         let pidfd = self.pidfd.try_clone().map_err(|_| no_answer("copy a descriptor"))?;
         let (kinds, mut cgroup_fds) = match &self.made.cgroups {
@@ -216,9 +313,11 @@ impl Sandbox {
     pub(super) fn discard(&mut self) -> Result<(), String> {
         self.setup = None;
         self.host_end = None;
+        self.deadline = None;
         if self.stage != Stage::Dead {
             self.kill();
-            if !self.wait_for_end(DEATH) {
+            let patience = if self.fork_of.is_some() { DEATH_BELOW } else { DEATH };
+            if !self.wait_for_end(patience) {
                 return Err("the init cannot be killed".to_owned());
             }
             self.reap();
@@ -259,27 +358,69 @@ impl Drop for Made {
     }
 }
 
-fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
+/// Clones an init straight below the keeper.
+fn clone_init(
+    maps: &IdMaps,
+    cgroup: Option<BorrowedFd<'_>>,
+    live: impl FnOnce(),
+) -> Result<OwnedFd, Failure> {
+    // The files in /proc of an undumpable process are root's, and we must write the init's id maps. The init is
+    // born as we are now and makes itself undumpable once it is set up.
+    set_dumpable(true)?;
+    let cloned = sys::clone3(init::NAMESPACES, cgroup);
+    if !matches!(cloned, Ok(Forked::Child)) {
+        set_dumpable(false)?;
+    }
+    match cloned.map_err(|errno| failure("clone the init", errno))? {
+        Forked::Parent(pid, pidfd) => maps.write(pid.as_raw_nonzero().get()).map(|()| pidfd),
+        Forked::Child => {
+            live();
+            sys::exit(0)
+        }
+    }
+}
+
+pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
     let behavior = if dumpable { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
     rustix::process::set_dumpable_behavior(behavior)
         .map_err(|errno| failure("change whether we are dumpable", errno))
 }
 
-/// Maps the one user and group of the sandbox to its host id, or to our own where we may not choose.
-fn write_id_maps(pid: i32, host_id: Option<u32>) -> Result<(), Failure> {
-    let uid = host_id.unwrap_or_else(|| rustix::process::geteuid().as_raw());
-    let gid = host_id.unwrap_or_else(|| rustix::process::getegid().as_raw());
-    for (file, value) in [
-        ("setgroups", "deny".to_owned()),
-        ("uid_map", format!("{INNER_ID} {uid} 1")),
-        ("gid_map", format!("{INNER_ID} {gid} 1")),
-    ] {
-        std::fs::write(format!("/proc/{pid}/{file}"), value).map_err(|error| Failure {
-            step: format!("write {file}"),
-            errno: error.raw_os_error().unwrap_or(0),
-        })?;
+impl IdMaps {
+    /// Maps the one user and group of a sandbox to its host id, or to our own where we may not choose. What can be
+    /// forked also knows, under their own numbers, the ids that those below it may get, so that each gets another;
+    /// nobody in it has the right to become one of them.
+    fn new(host_id: Option<u32>, ids: &HostIds, above: &[u32], place: Place<'_>) -> Self {
+        let Some((host_id, (base, count))) = host_id.zip(ids.block()) else {
+            let own = |id: u32| format!("{INNER_ID} {} 1", if place.below.is_some() { INNER_ID } else { id });
+            let users = own(rustix::process::geteuid().as_raw());
+            let groups = own(rustix::process::getegid().as_raw());
+            return IdMaps { users, groups };
+        };
+        let mut map = format!("{INNER_ID} {host_id} 1\n");
+        if place.forks {
+            let mut taken: Vec<u32> = above.iter().copied().chain([host_id]).collect();
+            taken.sort_unstable();
+            let mut next = base;
+            for end in taken.into_iter().chain([base + count]) {
+                if next < end {
+                    map.push_str(&format!("{next} {next} {}\n", end - next));
+                }
+                next = end + 1;
+            }
+        }
+        IdMaps { users: map.clone(), groups: map }
     }
-    Ok(())
+
+    pub(super) fn write(&self, pid: i32) -> Result<(), Failure> {
+        for (file, value) in [("setgroups", "deny"), ("uid_map", &self.users), ("gid_map", &self.groups)] {
+            std::fs::write(format!("/proc/{pid}/{file}"), value).map_err(|error| Failure {
+                step: format!("write {file}"),
+                errno: error.raw_os_error().unwrap_or(0),
+            })?;
+        }
+        Ok(())
+    }
 }
 
 fn make_scratch(path: &[u8], host_id: Option<u32>) -> Result<(), Failure> {

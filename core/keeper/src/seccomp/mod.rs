@@ -10,8 +10,21 @@ use seccompiler::{BpfProgram, sock_filter};
 
 use self::policy::{Condition, LAST_KNOWN, Verdict, verdict};
 
-/// The compiled filter. Compiled once by the keeper and inherited by every init.
+/// A compiled filter. Compiled once by the keeper and inherited by every init.
 pub(crate) struct Filter(BpfProgram);
+
+/// The filters of all that runs in sandboxes.
+pub(crate) struct Filters {
+    /// Of every command and every runtime that is no fork server.
+    pub(crate) strict: Filter,
+    pub(crate) fork_server: Filter,
+}
+
+impl Filters {
+    pub(crate) fn compile() -> Self {
+        Filters { strict: Filter::compile(), fork_server: Filter::compile_for(true) }
+    }
+}
 
 /// Numbers from `first` up to the next range's first, with one verdict.
 struct Range {
@@ -44,6 +57,10 @@ const AUDIT_ARCH: u32 = 0xc000_00b7;
 impl Filter {
     /// Compiles the policy.
     pub(crate) fn compile() -> Self {
+        Self::compile_for(false)
+    }
+
+    fn compile_for(fork_server: bool) -> Self {
         let mut program = vec![
             instruction(LOAD, OFFSET_ARCH),
             // A 32-bit call on a 64-bit kernel has other numbers, and no business here.
@@ -51,8 +68,18 @@ impl Filter {
             instruction(RETURN, KILL),
             instruction(LOAD, OFFSET_NUMBER),
         ];
-        program.extend(search(&ranges()));
+        program.extend(search(&ranges(fork_server)));
         Filter(program)
+    }
+
+    /// The program as the kernel reads it.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let instruction = |i: &sock_filter| {
+            let [c0, c1] = i.code.to_le_bytes();
+            let [k0, k1, k2, k3] = i.k.to_le_bytes();
+            [c0, c1, i.jt, i.jf, k0, k1, k2, k3]
+        };
+        self.0.iter().flat_map(instruction).collect()
     }
 
     /// Installs the filter for this process and all its descendants. Sets no_new_privs.
@@ -63,10 +90,10 @@ impl Filter {
 
 /// The policy as ranges of equal verdicts. The last one has no end, so the numbers of the x32 calls, which all have
 /// bit 30 set, are absent with the unknown ones.
-fn ranges() -> Vec<Range> {
+fn ranges(fork_server: bool) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     for number in 0..=LAST_KNOWN + 1 {
-        let verdict = verdict(number);
+        let verdict = verdict(number, fork_server);
         if ranges.last().is_none_or(|last| last.verdict != verdict) {
             ranges.push(Range { first: number, verdict });
         }
@@ -167,7 +194,7 @@ mod tests {
         assert!(filter.0.len() <= 4096);
         let mut allowed = 0;
         for number in (0..2048).chain((0..2048).map(|number| number | 0x4000_0000)) {
-            let expected = match verdict(number) {
+            let expected = match verdict(number, false) {
                 Verdict::Allow => ALLOW,
                 Verdict::Deny => DENY,
                 Verdict::Absent => ABSENT,
@@ -213,6 +240,20 @@ mod tests {
         assert_eq!(call(libc::SYS_unshare, [0; 6]), DENY);
         assert_eq!(call(libc::SYS_setns, [0; 6]), DENY);
         assert_eq!(call(libc::SYS_clone3, [0; 6]), ABSENT);
+    }
+
+    #[test]
+    fn a_fork_server_joins_all_namespaces_at_once_and_may_do_nothing_else_more() {
+        let Filters { strict, fork_server } = Filters::compile();
+        for number in 0..=LAST_KNOWN {
+            for args in [[0; 6], [u64::MAX; 6], [0, 0x1000_0000, 0, 0, 0, 0], [3, 0x7e02_0000, 0, 0, 0, 0]] {
+                let (usual, server) =
+                    (run(&strict, AUDIT_ARCH, number, args), run(&fork_server, AUDIT_ARCH, number, args));
+                let joins = libc::c_long::from(number) == libc::SYS_setns && args[1] == 0x7e02_0000;
+                assert_eq!(server, if joins { ALLOW } else { usual }, "call {number} {args:x?}");
+                assert!(!joins || usual == DENY);
+            }
+        }
     }
 
     #[test]

@@ -316,7 +316,7 @@ const ALLOWED_BY_ARCH: &[libc::c_long] = &[];
 const ABSENT: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
-/// Every flag of clone that makes a namespace.
+/// Every flag of clone that makes a namespace. They are also those of setns.
 const NAMESPACE_FLAGS: u32 = 0x7e02_0000;
 /// Requests that type into, or drive, a terminal (CVE-2017-5226, CVE-2023-28100).
 const TERMINAL_REQUESTS: &[u32] = &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
@@ -343,8 +343,17 @@ const CONDITIONAL: &[(libc::c_long, Condition)] = &[
 /// a program written for a newer kernel falls back.
 pub(super) const LAST_KNOWN: u32 = libc::SYS_mseal as u32;
 
-/// What becomes of the call with this number.
-pub(super) fn verdict(number: u32) -> Verdict {
+/// What a fork server may do beyond that: join all namespaces of a process at once, which a descriptor of a single
+/// namespace cannot answer. It may so enter only what lies below its own user namespace.
+const FORK_SERVER: &[(libc::c_long, Condition)] =
+    &[(libc::SYS_setns, Condition::OneOf(1, &[NAMESPACE_FLAGS]))];
+
+/// What becomes of the call with this number, made by a fork server or by anybody else.
+pub(super) fn verdict(number: u32, fork_server: bool) -> Verdict {
+    let exception = FORK_SERVER.iter().find(|(call, _)| *call == libc::c_long::from(number));
+    if let Some((_, condition)) = exception.filter(|_| fork_server) {
+        return Verdict::If(*condition);
+    }
     let listed = |list: &[libc::c_long]| list.contains(&libc::c_long::from(number));
     if number > LAST_KNOWN || listed(ABSENT) {
         return Verdict::Absent;

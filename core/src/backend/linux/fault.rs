@@ -74,6 +74,12 @@ pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
     Error::new(code, Phase::Create, message).with_sandbox(id)
 }
 
+/// A sandbox that could not be forked, because of its parent.
+pub(super) fn fork(id: SandboxId, failure: &Failure) -> Error {
+    let message = format!("the parent could not be forked: {}", describe(failure));
+    Error::new(ErrorCode::ForkFailed, Phase::Fork, message).with_sandbox(id)
+}
+
 /// The step and the kernel's own text.
 pub(super) fn describe(failure: &Failure) -> String {
     match failure.errno {

@@ -52,9 +52,16 @@ struct Link {
 /// Who waits for what from the keeper, by the id of the sandbox.
 #[derive(Default)]
 struct Expected {
-    creates: HashMap<u64, Sender<Result<Created, Failure>>>,
+    creates: HashMap<u64, Sender<Result<Created, Refusal>>>,
     removes: HashMap<u64, Sender<Option<String>>>,
     obituaries: HashMap<u64, Obituary>,
+}
+
+/// Why there is no sandbox.
+enum Refusal {
+    Sandbox(Failure),
+    /// Its parent is to blame.
+    Parent(Failure),
 }
 
 /// Where the cause of a sandbox's death is written, once it is known.
@@ -209,9 +216,12 @@ impl Keeper {
                 self.0.fruitful.store(true, Ordering::Relaxed);
                 Ok(created)
             }
-            Ok(Err(failure)) => {
+            Ok(Err(refusal)) => {
                 self.0.forget(id);
-                Err(fault::create(name, &failure))
+                Err(match refusal {
+                    Refusal::Sandbox(failure) => fault::create(name, &failure),
+                    Refusal::Parent(failure) => fault::fork(name, &failure),
+                })
             }
             Err(error) => {
                 self.0.forget(id);
@@ -323,7 +333,11 @@ impl Link {
             }
             FromKeeper::CreateFailed { id, failure } => {
                 let sender = self.expected.lock().creates.remove(&id);
-                let _ = sender.map(|sender| sender.send(Err(failure)));
+                let _ = sender.map(|sender| sender.send(Err(Refusal::Sandbox(failure))));
+            }
+            FromKeeper::ForkFailed { id, failure } => {
+                let sender = self.expected.lock().creates.remove(&id);
+                let _ = sender.map(|sender| sender.send(Err(Refusal::Parent(failure))));
             }
             FromKeeper::Removed { id, leftovers } => {
                 let sender = self.expected.lock().removes.remove(&id);
@@ -363,10 +377,10 @@ impl Link {
                 obituary,
             }),
             // The kernel drops descriptors when the receiving process may have no more.
-            _ => Err(Failure {
+            _ => Err(Refusal::Sandbox(Failure {
                 step: "receive the descriptors of the sandbox".into(),
                 errno: rustix::io::Errno::MFILE.raw_os_error(),
-            }),
+            })),
         };
         let _ = sender.send(answer);
     }

@@ -36,7 +36,7 @@ use self::sandbox::LinuxSandbox;
 use crate::sandbox::check_host_path;
 use crate::{
     Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, LayerPolicy,
-    Phase, Result, RootFs, SandboxSpec, ScratchDirs,
+    Phase, Result, RootFs, SandboxId, SandboxSpec, ScratchDirs,
 };
 
 /// Makes sandboxes of Linux namespaces and cgroups. Thread-safe.
@@ -129,7 +129,7 @@ impl Backend for LinuxBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: false }
+        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: true }
     }
 
     fn identity(&self) -> usize {
@@ -158,7 +158,19 @@ impl Backend for LinuxBackend {
 
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
         crate::forked::refuse_in_child(Phase::Create)?;
-        let keeper = self.keeper(request.deadline)?;
+        self.make(self.keeper(request.deadline)?, request, None)
+    }
+}
+
+impl LinuxBackend {
+    /// Makes a sandbox, by forking one of the same keeper if a parent is given.
+    fn make(
+        &self,
+        keeper: Arc<Keeper>,
+        request: &CreateRequest,
+        parent: Option<SandboxId>,
+    ) -> Result<Box<dyn BackendSandbox>> {
+        let phase = if parent.is_some() { Phase::Fork } else { Phase::Create };
         let env = Environment::new(&request.spec.env);
         let disk_scratch = match &request.scratch {
             ScratchDirs::Tmpfs => None,
@@ -171,8 +183,7 @@ impl Backend for LinuxBackend {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Error::new(ErrorCode::Timeout, Phase::Create, "no time was left to create")
-                .with_sandbox(request.id));
+            return Err(Error::new(ErrorCode::Timeout, phase, "no time was left").with_sandbox(request.id));
         }
         let create = Create {
             id: request.id.get(),
@@ -197,10 +208,19 @@ impl Backend for LinuxBackend {
                 .collect(),
             limits: limits(&spec.limits),
             disk_scratch: disk_scratch.as_deref().map(path_bytes),
-            runtime: spec.runtime.as_ref().map(|runtime| Runtime {
-                args: runtime.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
-                env: env.for_runtime(&runtime.env),
-            }),
+            runtime: match (&spec.runtime, parent) {
+                (Some(runtime), _) => Some(Runtime {
+                    args: runtime.args.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
+                    env: env.for_runtime(&runtime.env),
+                    forks: runtime.forks,
+                }),
+                // A fork is a runtime also if there is nothing to tell it.
+                (None, Some(_)) => {
+                    Some(Runtime { args: Vec::new(), env: env.for_runtime(&[]), forks: false })
+                }
+                (None, None) => None,
+            },
+            parent: parent.map(SandboxId::get),
             off: spec
                 .layers
                 .iter()
@@ -215,7 +235,9 @@ impl Backend for LinuxBackend {
             keeper.abandon(request.id.get());
             return Err(error.with_sandbox(request.id));
         }
-        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch) {
+        let forks = spec.runtime.as_ref().is_some_and(|runtime| runtime.forks);
+        let forker = forks.then(|| self.clone());
+        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch, forker) {
             Ok(sandbox) => Ok(Box::new(sandbox)),
             Err(error) => {
                 keeper.abandon(request.id.get());

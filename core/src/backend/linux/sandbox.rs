@@ -17,10 +17,10 @@ use super::env::Environment;
 use super::init::{ANSWER, Init, Patience};
 use super::keeper::{Created, Keeper, Obituary};
 use super::wait::{readable, readable_now};
-use super::{connect, exec, fault, files, reset};
+use super::{LinuxBackend, connect, exec, fault, files, reset};
 use crate::{
-    BackendProcess, BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, Output,
-    Phase, ResetReport, Result, SandboxId, Usage,
+    BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
+    ErrorCode, Output, Phase, ResetReport, Result, SandboxId, Usage,
 };
 
 /// How long a killed sandbox may take to be gone, and then its keeper to remove what is left of it.
@@ -42,6 +42,8 @@ pub(super) struct Inner {
     obituary: Obituary,
     /// The scratch dir on the host, if it is not a tmpfs inside.
     pub(super) disk_scratch: Option<PathBuf>,
+    /// The backend that makes its forks, if it can be forked.
+    forker: Option<LinuxBackend>,
     /// What it was like when nobody had used it, if it will be reset.
     pub(super) fresh: OnceLock<reset::Fresh>,
     created_at: Instant,
@@ -56,6 +58,7 @@ impl LinuxSandbox {
         created: Created,
         env: Environment,
         disk_scratch: Option<PathBuf>,
+        forker: Option<LinuxBackend>,
     ) -> Result<Self> {
         let os = |errno| fault::os(Phase::Create, "the sandbox's descriptors cannot be used", errno);
         let (kinds, fds): (Vec<_>, Vec<_>) = created.cgroups.into_iter().unzip();
@@ -70,6 +73,7 @@ impl LinuxSandbox {
             pidfd: created.pidfd,
             obituary: created.obituary,
             disk_scratch,
+            forker,
             fresh: OnceLock::new(),
             created_at: Instant::now(),
             destroyed: AtomicBool::new(false),
@@ -215,6 +219,18 @@ impl BackendSandbox for LinuxSandbox {
 
     fn reset(&self, deadline: Instant) -> Result<ResetReport> {
         reset::reset(&self.0, deadline)
+    }
+
+    fn fork(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
+        crate::forked::refuse_in_child(Phase::Fork)?;
+        let Some(backend) = &self.0.forker else {
+            let message = "this sandbox has no runtime that can be forked: see `Runtime::forks`";
+            return Err(Error::new(ErrorCode::Unsupported, Phase::Fork, message).with_sandbox(self.0.id));
+        };
+        if let Some(cause) = self.0.cause_of_death() {
+            return Err(fault::dead(Phase::Fork, self.0.id, &cause));
+        }
+        backend.make(Arc::clone(&self.0.keeper), request, Some(self.0.id))
     }
 
     fn death(&self) -> Option<String> {

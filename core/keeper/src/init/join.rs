@@ -1,0 +1,237 @@
+//! Letting the runtime of a forked sandbox in: a fork of the parent's fork server.
+//!
+//! A process of the server joins this sandbox through the *door*, a process that does nothing and in whose memory
+//! there is nothing, because who may join through a process may also read its memory. It is there only until the
+//! process that joined has given up its rights, so that the parent can come in once and then no more.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::sockopt;
+use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions};
+use sandboxset_keeper::{Failure, Runtime};
+
+use super::command::{open_log, open_null};
+use super::failure;
+use crate::seccomp::Filter;
+use crate::sys::{self, ChildStack};
+use crate::zygote::{self, Message, Received};
+
+/// A program that does nothing: an ELF header, a program header and three instructions, which wait for a signal for
+/// ever. All signals are blocked when it starts.
+const DOOR: [u8; 129] = [
+    0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, // 64 bits, little-endian
+    2, 0, 62, 0, 1, 0, 0, 0, 0x78, 0, 0x40, 0, 0, 0, 0,
+    0, // an executable for x86-64, and where it begins
+    64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // where the program header is
+    0, 0, 0, 0, 64, 0, 56, 0, 1, 0, 0, 0, 0, 0, 0, 0, // sizes, and how many there are
+    1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, // one segment, readable and executable, of the whole file
+    0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, // its address
+    129, 0, 0, 0, 0, 0, 0, 0, 129, 0, 0, 0, 0, 0, 0, 0, // its size
+    0, 16, 0, 0, 0, 0, 0, 0, // its alignment
+    0xb8, 34, 0, 0, 0, // mov eax, the number of pause
+    0x0f, 0x05, // syscall
+    0xeb, 0xf7, // jmp to the beginning
+];
+
+/// Open while a process of the parent may join.
+pub(super) struct Door {
+    pidfd: OwnedFd,
+    /// Between us and who joins.
+    socket: OwnedFd,
+}
+
+/// A process of the parent that joined and gave up its rights. It forks when its server is told to.
+pub(super) struct Forker {
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+}
+
+impl Door {
+    /// Opens the door. Answers what the parent's server needs, too: a pidfd of the door, and a socket to us.
+    pub(super) fn open() -> Result<(Self, OwnedFd, OwnedFd), Failure> {
+        let step = |errno| failure("open a door for the parent", errno);
+        let program = door_program().map_err(step)?;
+        let mut refused = None;
+        let pid = sys::clone_sharing_memory(None, &mut ChildStack::new(), || {
+            refused = Some(sys::execute_file(&program));
+        });
+        let pid = pid.map_err(step)?;
+        if let Some(errno) = refused {
+            return Err(step(errno));
+        }
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(step)?;
+        let (socket, theirs) = crate::keeper::message_pair().map_err(step)?;
+        sockopt::set_socket_passcred(&socket, true).map_err(step)?;
+        let handed = pidfd.try_clone().map_err(|_| step(Errno::MFILE))?;
+        Ok((Door { pidfd, socket }, handed, theirs))
+    }
+
+    /// Waits for a process to join, has it restrict itself, makes sure that it has no rights left, and closes the
+    /// door behind it.
+    pub(super) fn admit(self, filter: Option<&Filter>, rules: Option<OwnedFd>) -> Result<Forker, Failure> {
+        let pid = sender(&hear(&self.socket, zygote::JOINED)?)?;
+        let target = Pid::from_raw(pid).ok_or_else(|| refuse("a process without a number"))?;
+        let pidfd = rustix::process::pidfd_open(target, PidfdFlags::empty())
+            .map_err(|errno| failure("watch the joined process", errno))?;
+        give_limits(target)?;
+        let program = filter.map(Filter::bytes).unwrap_or_default();
+        let rules: Vec<_> = rules.iter().map(AsFd::as_fd).collect();
+        let message = Message { kind: zygote::HARDEN, body: &program, ..Message::default() };
+        zygote::send(&self.socket, &message, &rules).map_err(|error| broken(&error))?;
+        let hardened = hear(&self.socket, zygote::HARDENED)?;
+        if sender(&hardened)? != pid {
+            return Err(refuse("another process than the one that joined"));
+        }
+        let Door { pidfd: door, socket } = self;
+        let step = |errno| failure("close the door", errno);
+        rustix::process::pidfd_send_signal(&door, Signal::KILL).map_err(step)?;
+        rustix::process::waitid(WaitId::PidFd(door.as_fd()), WaitIdOptions::EXITED).map_err(step)?;
+        check_processes(pid)?;
+        check_rights(pid)?;
+        Ok(Forker { pid, pidfd, socket })
+    }
+}
+
+impl Forker {
+    /// Waits for the child and tells it what to be. Answers its process id and where it says that it is ready.
+    pub(super) fn adopt(self, runtime: &Runtime, server: Option<OwnedFd>) -> Result<(i32, OwnedFd), Failure> {
+        let pid = sender(&hear(&self.socket, zygote::FORKED)?)?;
+        if pid == self.pid {
+            return Err(refuse("no new process"));
+        }
+        // Not before who forked it has ended: it shares the memory of the parent's server, which would die with it if
+        // the child used up the memory of this sandbox.
+        rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], None)
+            .map_err(|errno| failure("wait for the joined process", errno))?;
+        check_rights(pid)?;
+        if field(pid, "PPid:")? != "1" {
+            return Err(refuse("a process that is not the init's child"));
+        }
+        let strings = runtime.args.iter().chain(&runtime.env);
+        let strings: Vec<u8> = strings.flat_map(|string| string.iter().copied().chain([0])).collect();
+        let strings = sandboxset_keeper::sealed_memfd(&strings).map_err(|error| broken(&error))?;
+        let (stdin, log) = (open_null()?, open_log()?);
+        let mut fds = vec![strings.as_fd(), stdin.as_fd(), log.as_fd()];
+        fds.extend(server.as_ref().map(AsFd::as_fd));
+        let message = Message {
+            kind: zygote::BEGIN,
+            number: runtime.args.len() as u32,
+            count: runtime.env.len() as u32,
+            ..Message::default()
+        };
+        zygote::send(&self.socket, &message, &fds).map_err(|error| broken(&error))?;
+        Ok((pid, self.socket))
+    }
+}
+
+fn door_program() -> Result<OwnedFd, Errno> {
+    // Linux before 6.3 does not know the flag, and executes without it.
+    const EXECUTABLE: MemfdFlags = MemfdFlags::from_bits_retain(0x10);
+    let make = |flags| rustix::fs::memfd_create(c"door", flags);
+    let writable = match make(MemfdFlags::CLOEXEC | EXECUTABLE) {
+        Err(Errno::INVAL) => make(MemfdFlags::CLOEXEC),
+        other => other,
+    }?;
+    rustix::io::write(&writable, &DOOR)?;
+    // What is open for writing cannot be executed.
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", writable.as_raw_fd());
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Hears one message of the expected kind.
+fn hear(socket: &OwnedFd, expected: u32) -> Result<Received, Failure> {
+    let received = zygote::receive(socket).map_err(|error| broken(&error))?;
+    match received.kind {
+        kind if kind == expected => Ok(received),
+        zygote::FAILED => Err(received.failure()),
+        _ => Err(refuse("an unexpected message")),
+    }
+}
+
+fn sender(received: &Received) -> Result<i32, Failure> {
+    received.pid.ok_or_else(|| refuse("a message from nobody"))
+}
+
+/// Gives a process the limits that we have. It came with those of its parent, which can only be lowered.
+fn give_limits(pid: Pid) -> Result<(), Failure> {
+    let resources = [
+        (Resource::Core, "core size"),
+        (Resource::Nofile, "open_files"),
+        (Resource::Nproc, "pids"),
+        (Resource::Memlock, "locked memory"),
+        (Resource::Msgqueue, "message queues"),
+        (Resource::Sigpending, "pending signals"),
+        (Resource::Rtprio, "priority"),
+        (Resource::Nice, "priority"),
+        (Resource::Fsize, "file_bytes"),
+        (Resource::As, "memory_bytes"),
+    ];
+    for (resource, name) in resources {
+        let limit = rustix::process::getrlimit(resource);
+        match rustix::process::prlimit(Some(pid), resource, limit) {
+            Ok(_) => {}
+            Err(Errno::PERM) => {
+                let step = format!("fork: the limit {name} is higher than the parent's");
+                return Err(Failure { step, errno: 0 });
+            }
+            Err(errno) => return Err(failure(&format!("limit {name} of the joined process"), errno)),
+        }
+    }
+    Ok(())
+}
+
+/// Nobody is here but us and the one that joined.
+fn check_processes(joined: i32) -> Result<(), Failure> {
+    let entries = fs::read_dir("/proc").map_err(|_| refuse("no /proc"))?;
+    let mut pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    match pids.find(|pid| ![1, joined].contains(pid)) {
+        Some(_) => Err(refuse("more than one process")),
+        None => Ok(()),
+    }
+}
+
+/// It is the sandbox's user, alone in its memory's eyes of rights: one thread, no capability, no way to get one.
+fn check_rights(pid: i32) -> Result<(), Failure> {
+    const NONE: &str = "0000000000000000";
+    const USER: &str = "1000 1000 1000 1000";
+    for (name, expected) in [
+        ("Threads:", "1"),
+        ("Uid:", USER),
+        ("Gid:", USER),
+        ("CapInh:", NONE),
+        ("CapPrm:", NONE),
+        ("CapEff:", NONE),
+        ("CapBnd:", NONE),
+        ("CapAmb:", NONE),
+        ("NoNewPrivs:", "1"),
+    ] {
+        let found = field(pid, name)?;
+        if found != expected {
+            return Err(refuse(&format!("a process with {name} {found}")));
+        }
+    }
+    Ok(())
+}
+
+/// A field of `/proc/PID/status`, its words separated by one blank.
+fn field(pid: i32, name: &str) -> Result<String, Failure> {
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| refuse("a process that ended"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    Ok(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn refuse(what: &str) -> Failure {
+    Failure { step: format!("fork: the parent sent {what}"), errno: 0 }
+}
+
+fn broken(error: &sandboxset_keeper::FrameError) -> Failure {
+    Failure { step: format!("fork: the joining process: {error}"), errno: 0 }
+}
