@@ -575,6 +575,11 @@ typedef struct sandboxset_runtime {
   const char *const *env;
   // Milliseconds that it may take to become ready; default 30000.
   uint64_t ready_timeout_ms;
+  // 1 if it is a fork server, so that its sandboxes can be parents; default 0. sandboxset_zygote.h has one. In a set
+  // with a parent the arguments are what each fork is told, not a program that is started.
+  uint32_t forks;
+  // Must be 0.
+  uint32_t reserved;
 } sandboxset_runtime;
 
 // The recipe of the sandboxes of a set. Initialise it with sandboxset_spec_init. Everything it points to is

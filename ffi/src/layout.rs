@@ -30,7 +30,7 @@ fn the_layout_is_the_frozen_one() {
         spec::sandboxset_bind { struct_size, source, target, writable, reserved }
         spec::sandboxset_limits { struct_size, memory_bytes, cpus, scratch_bytes, scratch_inodes, open_files,
             file_bytes, pids, reserved }
-        spec::sandboxset_runtime { struct_size, args, env, ready_timeout_ms }
+        spec::sandboxset_runtime { struct_size, args, env, ready_timeout_ms, forks, reserved }
         config::sandboxset_config { struct_size, max_size, min_idle, max_waiters, get_timeout_ms,
             create_timeout_ms, reuse, reserved, scratch_dirs, clock, parent, max_forks }
         get_options::sandboxset_get_options { struct_size, timeout_ms, no_wait, acquire, cancel }

@@ -96,6 +96,11 @@ pub struct sandboxset_runtime {
     pub env: *const *const c_char,
     /// Milliseconds that it may take to become ready; default 30000.
     pub ready_timeout_ms: u64,
+    /// 1 if it is a fork server, so that its sandboxes can be parents; default 0. sandboxset_zygote.h has one. In a set
+    /// with a parent the arguments are what each fork is told, not a program that is started.
+    pub forks: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), size first, integers and raw pointers, no padding.
@@ -155,7 +160,7 @@ unsafe impl Plain for sandboxset_limits {
 
 // SAFETY: repr(C), size first, integers and raw pointers, no padding.
 unsafe impl Plain for sandboxset_runtime {
-    const FIRST_SIZE: usize = 32;
+    const FIRST_SIZE: usize = 40;
 
     fn defaults() -> Self {
         sandboxset_runtime {
@@ -163,6 +168,8 @@ unsafe impl Plain for sandboxset_runtime {
             args: std::ptr::null(),
             env: std::ptr::null(),
             ready_timeout_ms: Runtime::new(["x"]).ready_timeout.as_millis() as u64,
+            forks: 0,
+            reserved: 0,
         }
     }
 }
@@ -268,5 +275,7 @@ fn read_runtime(caller: &Caller, runtime: *const sandboxset_runtime) -> Result<R
     let mut runtime = Runtime::new(caller.list(from.args, "runtime.args")?);
     runtime.env = caller.env(from.env, "runtime.env")?;
     runtime.ready_timeout = Duration::from_millis(from.ready_timeout_ms);
+    runtime.forks = to_bool(from.forks, "runtime.forks")?;
+    check_reserved(from.reserved, "runtime.reserved")?;
     Ok(runtime)
 }

@@ -267,6 +267,8 @@ static void out_of_range(void) {
   SPEC("runtime.args", spec.runtime = &runtime; runtime.args = no_args);
   SPEC("runtime.env", spec.runtime = &runtime; runtime.env = no_pair);
   SPEC("runtime.ready_timeout", spec.runtime = &runtime; runtime.ready_timeout_ms = 0);
+  SPEC("runtime.forks", spec.runtime = &runtime; runtime.forks = 2);
+  SPEC("runtime.reserved", spec.runtime = &runtime; runtime.reserved = 1);
   CHECK(set == NULL);
 
   OK(sandboxset_new(backend, NULL, NULL, &set, &error));

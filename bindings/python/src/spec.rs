@@ -124,6 +124,7 @@ fn runtime(value: &Bound<'_, PyAny>) -> PyResult<Runtime> {
     runtime.env = environment("runtime.env", &field(value, "env")?)?;
     runtime.ready_timeout =
         seconds_or("runtime.ready_timeout", &field(value, "ready_timeout")?, runtime.ready_timeout)?;
+    runtime.forks = boolean("runtime.forks", &value.getattr("forks")?)?;
     Ok(runtime)
 }
 

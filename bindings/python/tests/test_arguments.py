@@ -145,6 +145,7 @@ def test_limits(mock: sandboxset.MockBackend, field: str, value: Any, kind: type
         (Runtime(["a"], env=["x"]), "runtime.env", TypeError),  # type: ignore[arg-type]
         (Runtime(["a"], ready_timeout=0), "runtime.ready_timeout", InvalidArgumentError),
         (Runtime(["a"], ready_timeout=True), "runtime.ready_timeout", TypeError),
+        (Runtime(["a"], forks=1), "runtime.forks", TypeError),
     ],
 )
 def test_runtime(mock: sandboxset.MockBackend, runtime: Runtime, field: str, kind: type[Exception]) -> None:

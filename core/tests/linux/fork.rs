@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, BackendSandbox, Command, CreateRequest, ErrorCode, Limits, Phase, Runtime, SandboxId,
-    SandboxSpec, ScratchDirs,
+    Backend, BackendSandbox, Command, Config, CreateRequest, ErrorCode, GetOptions, Limits, Phase, Runtime,
+    SandboxId, SandboxSet, SandboxSpec, ScratchDirs,
 };
 
 use crate::support::{HANG, TestSandbox, eventually, sandbox_from, skip};
@@ -365,4 +365,26 @@ fn many_forks_at_once() {
             });
         }
     });
+}
+
+#[test]
+fn a_set_forks_its_sandboxes_from_those_of_its_parent() {
+    let Some(server) = Server::new() else { return };
+    // Whether this host can have any is not asked twice.
+    if parent().is_none() {
+        return;
+    }
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+    let spec = server_spec(Some(&server), &["/code/zygote"]);
+    let config = Config { max_size: 2, ..Config::default() };
+    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).unwrap();
+    let config = Config { max_size: 4, parent: Some(parents.clone()), ..Config::default() };
+    let set = SandboxSet::new(backend, child_spec(), config).unwrap();
+    let held: Vec<_> = (0..4).map(|_| set.get_or_create_unpaused(&GetOptions::default()).unwrap()).collect();
+    for sandbox in held {
+        assert_eq!(sandbox.call(b"state", HANG, None).unwrap(), b"p 1");
+        sandbox.put().unwrap();
+    }
+    assert!(set.close(HANG).unwrap().survivors.is_empty());
+    assert!(parents.close(HANG).unwrap().survivors.is_empty());
 }

@@ -63,3 +63,6 @@ class Runtime:
     """Variables on top of the set's."""
     ready_timeout: float | None = None
     """Seconds it may take to become ready; default 30."""
+    forks: bool = False
+    """Whether it is a fork server, so that its sandboxes can be parents. In a set with a parent ``args`` are what each
+    fork is told, not a program that is started."""
