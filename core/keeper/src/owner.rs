@@ -1,7 +1,9 @@
 //! Who owns a resource that outlived its process.
 
-use std::fmt;
-use std::fs;
+use std::path::Path;
+use std::{fmt, fs, io};
+
+use rustix::io::Errno;
 
 /// Identifies a process for ever: the boot, the process id and the start time. A process id alone is reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub struct Owner {
     start_time: u64,
 }
 
+const PROC: &str = "/proc";
+const ENOENT: i32 = Errno::NOENT.raw_os_error();
+const ESRCH: i32 = Errno::SRCH.raw_os_error();
 /// What every name that we give to a resource begins with.
 const PREFIX: &str = "sandboxset";
 /// The digits of the boot id that are the same in every pid namespace.
@@ -23,10 +28,10 @@ const FIRST_PID_NAMESPACE: u32 = 0xEFFF_FFFC;
 
 impl Owner {
     /// The calling process.
-    pub fn current() -> std::io::Result<Self> {
+    pub fn current() -> io::Result<Self> {
         let pid = std::process::id();
-        let start_time = start_time(pid)
-            .ok_or_else(|| std::io::Error::other("cannot read the start time of this process from /proc"))?;
+        let start_time = start_time(Path::new(PROC), pid)?
+            .ok_or_else(|| io::Error::other("this process is not in /proc"))?;
         Ok(Owner { boot_id: boot_id()?, pid, start_time })
     }
 
@@ -57,11 +62,16 @@ impl Owner {
             // Of the same boot but another pid namespace it cannot be seen from here.
             return self.boot_id[..BOOT_DIGITS] != boot_id[..BOOT_DIGITS];
         }
-        // Without a /proc that shows ourselves, that it does not show the owner means nothing.
-        if start_time(std::process::id()).is_none() {
-            return false;
+        self.is_missing_in(Path::new(PROC))
+    }
+
+    /// Without a /proc that shows ourselves, that it does not show the owner means nothing; and an error, as of a
+    /// machine that has too few descriptors, says nothing at all.
+    fn is_missing_in(&self, proc: &Path) -> bool {
+        match (start_time(proc, std::process::id()), start_time(proc, self.pid)) {
+            (Ok(Some(_)), Ok(found)) => found != Some(self.start_time),
+            _ => false,
         }
-        start_time(self.pid) != Some(self.start_time)
     }
 }
 
@@ -72,7 +82,7 @@ impl fmt::Display for Owner {
 }
 
 /// This boot and this pid namespace.
-fn boot_id() -> std::io::Result<String> {
+fn boot_id() -> io::Result<String> {
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().replace('-', "");
     let link = fs::read_link("/proc/self/ns/pid")?;
     let number: String = link.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
@@ -90,14 +100,21 @@ fn mix(boot_id: &str, pid_namespace: u32) -> String {
 }
 
 /// Field 22 of `/proc/PID/stat`; `None` if there is no such process, or if it is a zombie.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn start_time(proc: &Path, pid: u32) -> io::Result<Option<u64>> {
+    let stat = match fs::read(proc.join(pid.to_string()).join("stat")) {
+        Ok(stat) => stat,
+        // It was never there, or ended while it was read.
+        Err(error) if [Some(ENOENT), Some(ESRCH)].contains(&error.raw_os_error()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let stat = String::from_utf8_lossy(&stat);
     // The command name may hold blanks and parentheses, so fields are counted from its last parenthesis.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     if matches!(fields.first(), Some(&"Z") | Some(&"X")) {
-        return None;
+        return Ok(None);
     }
-    fields.get(19)?.parse().ok()
+    let start_time = fields.get(19).and_then(|field| field.parse().ok());
+    start_time.map(Some).ok_or_else(|| io::Error::other("/proc has an odd line for a process"))
 }
 
 #[cfg(test)]
@@ -118,6 +135,26 @@ mod tests {
         assert!(Owner { boot_id: "0".repeat(32), ..owner.clone() }.is_dead());
         assert!(Owner { start_time: owner.start_time + 1, ..owner.clone() }.is_dead());
         assert!(Owner { pid: u32::MAX, ..owner }.is_dead());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_sign_of_death() {
+        let proc = std::env::temp_dir().join(format!("owner-{}", std::process::id()));
+        let dir = |pid: u32| proc.join(pid.to_string());
+        let other = Owner { pid: 7, ..Owner::current().unwrap() };
+        fs::create_dir_all(dir(7).join("stat")).unwrap();
+        // We are not shown, then we are, and the other cannot be read; then it is not there.
+        assert!(!other.is_missing_in(&proc));
+        fs::create_dir(dir(std::process::id())).unwrap();
+        fs::copy("/proc/self/stat", dir(std::process::id()).join("stat")).unwrap();
+        assert!(!other.is_missing_in(&proc));
+        fs::remove_dir_all(dir(7)).unwrap();
+        assert!(other.is_missing_in(&proc));
+        // An odd line is a doubt, too.
+        fs::create_dir(dir(7)).unwrap();
+        fs::write(dir(7).join("stat"), "7 (odd").unwrap();
+        assert!(!other.is_missing_in(&proc));
+        fs::remove_dir_all(proc).unwrap();
     }
 
     #[test]
