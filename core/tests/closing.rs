@@ -94,10 +94,48 @@ fn close_reports_what_it_could_not_destroy() {
         }
         let report = closer.join().unwrap();
         assert_eq!((report.destroyed, report.survivors.len()), (1, 1));
-        assert!(report.survivors[0].contains("destroying (the set was closed)"), "{report:?}");
+        assert!(report.survivors[0].contains("quarantined (the set was closed)"), "{report:?}");
     });
     mock.release_hangs();
     until(&set, "gone", |stats| stats.destroyed == 2);
+}
+
+#[test]
+fn close_tries_again_what_could_not_be_destroyed_before() {
+    let (mock, clock) = (MockBackend::new(), ManualClock::new());
+    let config = Config { clock: Clock::Manual(Arc::clone(&clock)), ..Config::default() };
+    let set = SandboxSet::new(Arc::new(mock.clone()), SandboxSpec::default(), config).unwrap();
+    mock.fault_always(MockOperation::Destroy, Some(MockFault::Fail("busy".into())));
+    get(&set).destroy("done").unwrap();
+    until(&set, "quarantined", |stats| stats.quarantined == 1);
+    // The first try of the close fails too, and the next one comes after the shortest delay.
+    thread::scope(|scope| {
+        let closer = scope.spawn(|| set.close(Duration::from_secs(60)).unwrap());
+        let start = std::time::Instant::now();
+        while mock.calls(MockOperation::Destroy) < 2 {
+            assert!(start.elapsed() < HANG, "not tried again");
+            thread::yield_now();
+        }
+        mock.fault_always(MockOperation::Destroy, None);
+        while !closer.is_finished() {
+            assert!(start.elapsed() < HANG, "never closed");
+            // Much less than the deadline, and than the longest delay.
+            if clock.now() < Duration::from_secs(1) {
+                clock.advance(Duration::from_millis(100));
+            }
+            thread::yield_now();
+        }
+        let report = closer.join().unwrap();
+        assert_eq!((report.destroyed, report.survivors), (1, Vec::<String>::new()));
+    });
+    // Given up at once where there is no time to wait.
+    let (set, mock) = support::set(Config::default());
+    mock.fault_always(MockOperation::Destroy, Some(MockFault::Fail("busy".into())));
+    get(&set).destroy("done").unwrap();
+    until(&set, "quarantined", |stats| stats.quarantined == 1);
+    assert_eq!(set.close(Duration::ZERO).unwrap().survivors.len(), 1);
+    mock.fault_always(MockOperation::Destroy, None);
+    until(&set, "gone", |stats| stats.destroyed == 1);
 }
 
 #[test]

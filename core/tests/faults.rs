@@ -256,3 +256,24 @@ fn a_sandbox_that_cannot_be_destroyed_is_retried_and_frees_its_place() {
     assert_eq!((set.stats().destroyed, set.stats().held, mock.live()), (1, 1, 1));
     sandbox.put().unwrap();
 }
+
+#[test]
+fn a_destroy_that_hangs_frees_its_place_and_counts_when_it_ends() {
+    let (mock, clock) = (MockBackend::new(), ManualClock::new());
+    mock.fault_at(MockOperation::Destroy, 1, MockFault::Hang);
+    let config = Config { max_size: 1, clock: Clock::Manual(Arc::clone(&clock)), ..Config::default() };
+    let set = SandboxSet::new(Arc::new(mock.clone()), SandboxSpec::default(), config).unwrap();
+    get(&set).destroy("done").unwrap();
+    assert!(mock.wait_for_hangs(MockOperation::Destroy, 1, HANG));
+    clock.advance(Duration::from_millis(4_999));
+    assert_eq!((set.stats().destroying, set.stats().quarantined), (1, 0));
+    assert!(set.get_or_create_unpaused(&now()).is_err());
+    clock.advance(Duration::from_millis(1));
+    let sandbox = get(&set);
+    check(&set.stats());
+    assert_eq!((set.stats().destroying, set.stats().quarantined, set.stats().held), (0, 1, 1));
+    mock.release_hangs();
+    until(&set, "gone", |stats| stats.quarantined == 0 && stats.destroyed == 1);
+    sandbox.put().unwrap();
+    assert_eq!((set.stats().idle, clock.scheduled(), mock.calls(MockOperation::Destroy)), (1, 0, 1));
+}

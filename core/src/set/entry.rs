@@ -30,8 +30,9 @@ pub(super) struct Entry {
     pub(super) running: AtomicUsize,
     /// Calls of the current holder into the sandbox that have not returned.
     pub(super) under_way: AtomicUsize,
-    /// What is scheduled while it is in quarantine.
-    pub(super) timers: Mutex<Vec<Timer>>,
+    /// While it is being destroyed: the end of its place's reservation, and the next try.
+    pub(super) place_timer: Mutex<Option<Timer>>,
+    pub(super) retry_timer: Mutex<Option<Timer>>,
     pub(super) children: Children,
     /// On the sandbox it was forked from, until it is gone.
     pub(super) claim: Mutex<Option<Claim>>,
@@ -56,7 +57,8 @@ impl Entry {
             taint: Mutex::new(String::new()),
             running: AtomicUsize::new(0),
             under_way: AtomicUsize::new(0),
-            timers: Mutex::new(Vec::new()),
+            place_timer: Mutex::new(None),
+            retry_timer: Mutex::new(None),
             children: Children::default(),
             claim: Mutex::new(claim),
         }

@@ -165,8 +165,10 @@ impl Inner {
                 Effect::Destroy { lease, occupant, reason } => {
                     // Dead for its holder at once, torn down when a worker gets to it.
                     occupant.guard.doom(Killer::Set, || reason.into_owned());
+                    self.limit_place(lease, &occupant);
                     self.start_tear_down(lease, occupant);
                 }
+                Effect::Retry { lease, occupant } => self.start_tear_down(lease, occupant),
                 Effect::Quarantine { lease, failures } => self.quarantine(lease, failures),
                 Effect::BackOff { failures } => self.back_off(failures),
             }

@@ -124,7 +124,7 @@ impl Inner {
             Ok(true) => {
                 let reason = entry.guard.death().map_or("", |death| &death.reason);
                 self.decide(|slots, effects| slots.destroyed(lease, reason, effects));
-                let timers = std::mem::take(&mut *entry.timers.lock());
+                let timers = (entry.place_timer.lock().take(), entry.retry_timer.lock().take());
                 drop(timers);
                 let claim = entry.claim.lock().take();
                 drop(claim);
@@ -135,16 +135,19 @@ impl Inner {
         }
     }
 
-    /// Schedules another try and, the first time, the end of the place's reservation.
+    /// Schedules the end of the reservation of a place whose sandbox is about to be destroyed: that may fail or hang.
+    pub(super) fn limit_place(self: &Arc<Self>, lease: Lease, entry: &Entry) {
+        let set = Arc::clone(self);
+        let job = move || set.decide(|slots, effects| slots.release_place(lease, effects));
+        let at = self.config.clock.now().saturating_add(PLACE_KEPT);
+        let timer = self.config.clock.schedule(at, Box::new(job));
+        *entry.place_timer.lock() = Some(timer);
+    }
+
+    /// Schedules another try.
     pub(super) fn quarantine(self: &Arc<Self>, lease: Lease, failures: u32) {
         let Some(entry) = self.ask(|slots| slots.retry(lease)) else { return };
         let now = self.config.clock.now();
-        if failures == 1 {
-            let set = Arc::clone(self);
-            let job = move || set.decide(|slots, effects| slots.release_place(lease, effects));
-            let timer = self.config.clock.schedule(now.saturating_add(PLACE_KEPT), Box::new(job));
-            entry.timers.lock().push(timer);
-        }
         let set = Arc::clone(self);
         let job = move || {
             let Some(entry) = set.ask(|slots| slots.retry(lease)) else { return };
@@ -155,15 +158,8 @@ impl Inner {
             }
         };
         let timer = self.config.clock.schedule(now.saturating_add(delay(failures)), Box::new(job));
-        // The timer that led here has run; only the reservation's, the first one, may still be pending.
-        let over = {
-            let mut timers = entry.timers.lock();
-            let kept = timers.len().min(1);
-            let over = timers.split_off(kept);
-            timers.push(timer);
-            over
-        };
-        drop(over);
+        let last = entry.retry_timer.lock().replace(timer);
+        drop(last);
     }
 
     /// Schedules the next try to refill the stock.

@@ -155,7 +155,8 @@ impl SandboxSet {
     /// Fails waiters with `CLOSED`, destroys idle sandboxes at once and held ones at their put or at the deadline,
     /// waits for all of it and reports what survived. Idempotent.
     ///
-    /// What begins only at the deadline gets up to 5 s more; so it returns at the latest then.
+    /// What could not be destroyed is tried again until the deadline. What begins only then gets up to 5 s more; so
+    /// it returns at the latest then.
     pub fn close(&self, deadline: Duration) -> Result<CloseReport> {
         forked::refuse_in_child(Phase::Close)?;
         let inner = &self.handle.inner;
@@ -166,7 +167,8 @@ impl SandboxSet {
         });
         inner.stop_refill();
         inner.end_forks();
-        if !inner.watch(until, |slots| slots.is_torn_down()) {
+        // What could not be destroyed is tried again all the time; what begins at the deadline gets the grace.
+        if !inner.watch(until, |slots| slots.is_empty()) {
             inner.decide(|slots, effects| slots.condemn_held(effects));
             let grace = until.saturating_add(TEARDOWN_GRACE);
             inner.watch(grace, |slots| slots.is_torn_down_but_for_parents());

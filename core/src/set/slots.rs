@@ -86,10 +86,12 @@ pub(super) enum Effect<S, W> {
     Settle(Loan<S>),
     /// Complete a waiter.
     Deliver { waiter: W, delivery: Delivery<S> },
-    /// End a sandbox; report `destroyed` or `destroy_failed`.
+    /// End a sandbox; report `destroyed` or `destroy_failed`, and if that takes too long, `release_place`.
     Destroy { lease: Lease, occupant: S, reason: Cow<'static, str> },
-    /// Destroying failed this many times: report `retry` later, and the first time `release_place`, too.
+    /// Destroying failed this many times: ask `retry` later.
     Quarantine { lease: Lease, failures: u32 },
+    /// Destroy now what is in quarantine; report as for `Destroy`.
+    Retry { lease: Lease, occupant: S },
     /// Creating for the stock failed this many times in a row: call `allow_refill` later.
     BackOff { failures: u32 },
 }
@@ -169,7 +171,7 @@ pub(super) struct Slots<S, W> {
     destroying: usize,
     /// Parents that are destroyed when their last child is gone.
     lingering: usize,
-    /// Sandboxes whose destroy failed.
+    /// Sandboxes whose destroy failed or takes too long.
     quarantined: usize,
     /// Lingering and quarantined ones that no longer hold a place.
     displaced: usize,

@@ -45,6 +45,7 @@ enum Step {
     Linger(usize),
     RetrySucceeded(usize),
     ReleasePlace(usize),
+    TakesTooLong(usize),
     Shrink(usize),
     Prewarm(usize),
     AllowRefill,
@@ -77,6 +78,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => n.clone().prop_map(Step::Linger),
         6 => n.clone().prop_map(Step::RetrySucceeded),
         4 => n.clone().prop_map(Step::ReleasePlace),
+        4 => n.clone().prop_map(Step::TakesTooLong),
         3 => (0..6usize).prop_map(Step::Shrink),
         3 => (0..6usize).prop_map(Step::Prewarm),
         6 => Just(Step::AllowRefill),
@@ -226,6 +228,12 @@ impl World {
                     self.slots.release_place(*lease, &mut effects);
                 }
             }
+            Step::TakesTooLong(n) => {
+                if let Some((lease, id)) = remove(&mut self.destroying, n) {
+                    self.slots.release_place(lease, &mut effects);
+                    self.quarantined.push((lease, id));
+                }
+            }
             Step::Shrink(keep) => {
                 let keep = keep.max(self.sizes.min_idle);
                 let excess = self.idle.len().saturating_sub(keep);
@@ -331,6 +339,9 @@ impl World {
                 Effect::Destroy { lease, occupant, .. } => {
                     self.idle.retain(|id| *id != occupant.id);
                     self.destroying.push((lease, occupant.id));
+                }
+                Effect::Retry { lease, occupant } => {
+                    assert!(self.quarantined.contains(&(lease, occupant.id)));
                 }
                 Effect::Quarantine { .. } | Effect::BackOff { .. } => {}
             }

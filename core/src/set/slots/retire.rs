@@ -171,9 +171,14 @@ impl<S: Occupant, W> Slots<S, W> {
         if row.generation == lease.generation && quarantined { row.occupant.clone() } else { None }
     }
 
-    /// A sandbox was in quarantine long enough: its place may be used again while the destroy is retried. No more
-    /// sandboxes than the set may have are ever left without a place.
+    /// The end of a sandbox takes too long, whether it fails or hangs: its place may be used again while that goes
+    /// on. No more sandboxes than the set may have are ever left without a place.
     pub(in crate::set) fn release_place(&mut self, lease: Lease, effects: &mut Effects<S, W>) {
+        if self.is(lease, State::Destroying) {
+            self.slot(lease.slot).state = State::Quarantined { holds_place: true };
+            self.destroying -= 1;
+            self.quarantined += 1;
+        }
         if self.displaced >= self.sizes.max_size || !self.is(lease, State::Quarantined { holds_place: true })
         {
             return;
@@ -204,7 +209,8 @@ impl<S: Occupant, W> Slots<S, W> {
         }
     }
 
-    /// Stops everything: those who wait are told, idle sandboxes are destroyed.
+    /// Stops everything: those who wait are told, idle sandboxes are destroyed, and what could not be destroyed is
+    /// tried again at once and with the shortest delays, because somebody may wait for it now.
     pub(in crate::set) fn close(&mut self, effects: &mut Effects<S, W>) {
         self.admission = Admission::Closed;
         for waiting in self.queue.drain() {
@@ -217,6 +223,14 @@ impl<S: Occupant, W> Slots<S, W> {
         }
         while let Some(slot) = self.pop_oldest_idle() {
             self.destroy(slot, Cow::Borrowed(super::CLOSED), effects);
+        }
+        for slot in 0..self.table.len() as u32 {
+            let row = self.slot(slot);
+            if let (State::Quarantined { .. }, Some(occupant)) = (row.state, row.occupant.clone()) {
+                row.failures = 0;
+                let lease = Lease { slot, generation: row.generation };
+                effects.push(Effect::Retry { lease, occupant });
+            }
         }
     }
 
@@ -240,12 +254,7 @@ impl<S: Occupant, W> Slots<S, W> {
         self.occupied == 0 && self.lingering == 0 && self.quarantined == 0
     }
 
-    /// Whether nothing exists but what could not be destroyed.
-    pub(in crate::set) fn is_torn_down(&self) -> bool {
-        self.occupied + self.displaced == self.quarantined
-    }
-
-    /// As `is_torn_down`, parents apart that their children outlive.
+    /// Whether nothing exists but what could not be destroyed, and parents that their children outlive.
     pub(in crate::set) fn is_torn_down_but_for_parents(&self) -> bool {
         self.occupied + self.displaced == self.quarantined + self.lingering
     }
