@@ -79,11 +79,13 @@ pub fn send<T: Serialize>(socket: impl AsFd, message: &T, fds: &[BorrowedFd<'_>]
     send_datagram(socket.as_fd(), &[IN_MEMFD], &with_memfd)
 }
 
-/// Receives one message with its descriptors, which are close-on-exec.
+/// Receives one message with its descriptors, which are close-on-exec. There are fewer of them than were sent if this
+/// process may not have so many; the message itself arrives all the same.
 pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<(T, Vec<OwnedFd>), FrameError> {
-    let (bytes, mut fds) = receive_datagram(socket.as_fd())?;
+    let Datagram { bytes, mut fds, starved } = receive_datagram(socket.as_fd())?;
     match bytes.split_first() {
         Some((&INLINE, body)) => Ok((decode(body)?, fds)),
+        Some((&IN_MEMFD, [])) if starved => Err(FrameError::Os(Errno::MFILE)),
         Some((&IN_MEMFD, [])) => {
             let memfd = fds.pop().ok_or(FrameError::Malformed("memfd missing"))?;
             Ok((decode(&read_memfd(memfd)?)?, fds))
@@ -93,12 +95,15 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> Result<(T, Vec<OwnedFd
 }
 
 /// Receives one message from an end that may be hostile: inline only, and with at most `max_fds` descriptors.
-/// Any descriptor beyond those is closed.
+/// Any descriptor beyond those is closed. `EMFILE` if this process may not have so many.
 pub fn receive_untrusted<T: DeserializeOwned>(
     socket: impl AsFd,
     max_fds: usize,
 ) -> Result<(T, Vec<OwnedFd>), FrameError> {
-    let (bytes, fds) = receive_datagram(socket.as_fd())?;
+    let Datagram { bytes, fds, starved } = receive_datagram(socket.as_fd())?;
+    if starved {
+        return Err(FrameError::Os(Errno::MFILE));
+    }
     if fds.len() > max_fds {
         return Err(FrameError::Malformed("unexpected descriptors"));
     }
@@ -129,7 +134,14 @@ fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -
     }
 }
 
-fn receive_datagram(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), FrameError> {
+struct Datagram {
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    /// Whether descriptors were lost because this process may not have more.
+    starved: bool,
+}
+
+fn receive_datagram(socket: BorrowedFd<'_>) -> Result<Datagram, FrameError> {
     let mut bytes = vec![0; MAX_INLINE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -157,11 +169,13 @@ fn receive_datagram(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, Vec<OwnedFd>), F
     if result.bytes == 0 {
         return Err(FrameError::Closed);
     }
-    if result.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // With room left for more descriptors it was this process's own limit that cut them off.
+    let starved = result.flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS;
+    if !starved && result.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
         return Err(FrameError::Malformed("truncated"));
     }
     bytes.truncate(result.bytes);
-    Ok((bytes, fds))
+    Ok(Datagram { bytes, fds, starved })
 }
 
 /// A memfd that holds `bytes` and can never change, positioned at its start.

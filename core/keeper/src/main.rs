@@ -9,7 +9,7 @@ mod seccomp;
 mod sys;
 mod zygote;
 
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, setrlimit};
 
 /// The descriptor that the host passes.
 const HOST_SOCKET: i32 = 3;
@@ -21,6 +21,7 @@ fn main() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     sys::block_all_signals();
+    allow_many_descriptors();
     let host = sys::inherit(HOST_SOCKET);
     let _ = rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC);
     let code = match keeper::run(host) {
@@ -29,4 +30,11 @@ fn main() {
         Err(_) => 1,
     };
     sys::exit(code);
+}
+
+/// There are several for each sandbox, of which there may be more than the host's own limit was made for. Inits get
+/// the limit of their sandbox.
+fn allow_many_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -241,14 +241,19 @@ pub(crate) fn reap() -> Option<Ended> {
 
 fn reap_with(options: c_int) -> Option<Ended> {
     let mut status: c_int = 0;
-    // SAFETY: rusage is plain old data, and both pointers are valid for the call.
-    let (pid, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(-1, &raw mut status, options, &raw mut usage), usage)
+    let (pid, usage) = loop {
+        // SAFETY: rusage is plain old data, and both pointers are valid for the call.
+        let (pid, usage) = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            (libc::wait4(-1, &raw mut status, options, &raw mut usage), usage)
+        };
+        if pid > 0 {
+            break (pid, usage);
+        }
+        if pid == 0 || last_errno() != Errno::INTR {
+            return None;
+        }
     };
-    if pid <= 0 {
-        return None;
-    }
     let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
     Some(Ended {
         pid,
@@ -261,14 +266,7 @@ fn reap_with(options: c_int) -> Option<Ended> {
 
 /// Waits for any child to end and reaps it; `None` if there is no child.
 pub(crate) fn reap_next() -> Option<Ended> {
-    loop {
-        if let Some(ended) = reap_with(0) {
-            return Some(ended);
-        }
-        if last_errno() != Errno::INTR {
-            return None;
-        }
-    }
+    reap_with(0)
 }
 
 /// Removes every System V IPC object of this process's namespace. Returns how many are left.

@@ -362,7 +362,13 @@ fn prepare(program: &Program<'_>) -> Result<(), Failure> {
     confine::tighten(program.memory_bytes, program.cpu_seconds)?;
     sys::unblock_all_signals();
     let installed = program.filter.map_or(Ok(()), Filter::install);
-    installed.map_err(|error| Failure { step: format!("install the system call filter: {error}"), errno: 0 })
+    installed.map_err(|error| match error {
+        seccompiler::Error::Prctl(cause) | seccompiler::Error::Seccomp(cause) => Failure {
+            step: "install the system call filter".into(),
+            errno: cause.raw_os_error().unwrap_or(0),
+        },
+        error => Failure { step: format!("install the system call filter: {error}"), errno: 0 },
+    })
 }
 
 /// What is executed, complete before the process that executes it exists.

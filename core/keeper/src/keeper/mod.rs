@@ -56,17 +56,16 @@ pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
     let ToKeeper::Hello(hello) = hello else { return Err(FrameError::Malformed("hello expected")) };
     let host_pidfd = fds.pop().ok_or(FrameError::Malformed("pidfd expected"))?;
     rustix::io::ioctl_fionbio(&host, true)?;
-    let mut keeper = Keeper::new(host, hello)?;
-    keeper.cgroups.sweep();
-    let result = keeper.serve(host_pidfd.as_fd());
+    let (mut keeper, cgroup_faults) = Keeper::new(host, &hello);
+    let result = keeper.greet(&hello, cgroup_faults).and_then(|()| keeper.serve(host_pidfd.as_fd()));
     keeper.farewell();
     result
 }
 
 impl Keeper {
-    fn new(host: OwnedFd, hello: Hello) -> Result<Self, FrameError> {
+    fn new(host: OwnedFd, hello: &Hello) -> (Self, Vec<String>) {
         let (cgroups, cgroup_faults) = Cgroups::open(&hello.cgroups, &hello.owner);
-        let mut keeper = Keeper {
+        let keeper = Keeper {
             host,
             outbox: VecDeque::new(),
             cgroups,
@@ -78,11 +77,16 @@ impl Keeper {
             refilling: false,
             remover: Remover::default(),
         };
-        keeper.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
+        (keeper, cgroup_faults)
+    }
+
+    fn greet(&mut self, hello: &Hello, cgroup_faults: Vec<String>) -> Result<(), FrameError> {
+        self.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
         if hello.version != VERSION {
             return Err(FrameError::Malformed("version"));
         }
-        Ok(keeper)
+        self.cgroups.sweep();
+        Ok(())
     }
 
     fn serve(&mut self, host_pidfd: BorrowedFd<'_>) -> Result<(), FrameError> {

@@ -84,6 +84,7 @@ impl Init {
         match sandboxset_keeper::receive_untrusted(&reply, 1) {
             Ok((answer, mut fds)) => Ok((answer, fds.pop())),
             Err(FrameError::Closed) => Err(fault::dead(phase, self.id, "its init ended")),
+            Err(FrameError::Os(errno)) => Err(fault::os(phase, "the answer could not be received", errno)),
             Err(error) => Err(fault::hostile(phase, self.id, &error.to_string())),
         }
     }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair, sockopt};
-use rustix::process::PidfdFlags;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{
     CgroupFd, CgroupPlan, Create, Failure, FrameError, FromKeeper, Hello, LayerReport, Owner, ToKeeper,
     VERSION,
@@ -25,7 +26,7 @@ use crate::{Error, ErrorCode, Phase, Result, SandboxId};
 const HELLO: Duration = Duration::from_secs(10);
 /// How long a send may wait for a keeper that is busy.
 const SEND: Duration = Duration::from_secs(5);
-/// How long the end of the last handle waits for the keeper to be gone.
+/// How long the end of the last handle waits for the keeper to be gone, and then for a killed one.
 const END: Duration = Duration::from_secs(2);
 /// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
 const FRUITLESS_STARTS: usize = 5;
@@ -41,7 +42,7 @@ struct Link {
     /// Part of the name of everything that this keeper makes.
     tag: String,
     plan: CgroupPlan,
-    faults: Vec<String>,
+    faults: OnceLock<Vec<String>>,
     dead: AtomicBool,
     /// Whether the end of the keeper is our own wish.
     ending: AtomicBool,
@@ -120,57 +121,73 @@ impl Keeper {
                 Ok(keeper)
             }
             Err(error) => {
-                fruitless.push(Instant::now());
+                // When the host has too little of something now, the keeper is not to blame.
+                if error.code() != ErrorCode::NoCapacity {
+                    fruitless.push(Instant::now());
+                }
                 Err(error)
             }
         }
     }
 
     fn start(program: Option<&PathBuf>, deadline: Instant) -> Result<Keeper> {
-        let internal =
-            |what: &'static str| move |error| unavailable(what).with_source(std::io::Error::from(error));
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(internal("no socket for the keeper"))?;
+                .map_err(refused("no socket for the keeper"))?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND))
-            .map_err(internal("the keeper's socket takes no time limit"))?;
-        let pidfd = program::run(program.map(PathBuf::as_path), &theirs)
-            .map_err(|error| unavailable(not_started(&error)).with_source(error))?;
-        drop(theirs);
-        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
-            .map_err(internal("no pidfd of this process"))?;
+            .map_err(refused("the keeper's socket takes no time limit"))?;
         let plan = cgroup::detect();
         let tag = new_tag()?;
-        let hello = ToKeeper::Hello(Hello { version: VERSION, owner: tag.clone(), cgroups: plan.clone() });
-        let no_hello = |error: FrameError| unavailable("the keeper did not say hello").with_source(error);
-        sandboxset_keeper::send(&socket, &hello, &[host.as_fd()]).map_err(no_hello)?;
-        let until = deadline.min(Instant::now() + HELLO);
-        if !readable(&socket, Some(until)).map_err(internal("waiting for the keeper failed"))? {
-            return Err(unavailable("the keeper did not say hello in time"));
-        }
-        let faults = match sandboxset_keeper::receive(&socket).map_err(no_hello)? {
-            (FromKeeper::Hello { version: VERSION, cgroup_faults }, _) => cgroup_faults,
-            (FromKeeper::Hello { version, .. }, _) => {
-                return Err(unavailable(format!("the keeper speaks version {version}, not {VERSION}")));
-            }
-            _ => return Err(unavailable("the keeper did not begin with hello")),
-        };
-        let link = Arc::new(Link {
+        let pidfd = program::run(program.map(PathBuf::as_path), &theirs).map_err(|error| match error {
+            program::ProgramError::Start(errno) => refused(not_started(&error))(errno),
+            error => unavailable(not_started(&error)).with_source(error),
+        })?;
+        drop(theirs);
+        // From here on the drop of the keeper ends it and removes what it made.
+        let keeper = Keeper(Arc::new(Link {
             socket,
             pidfd,
             tag,
             plan,
-            faults,
+            faults: OnceLock::new(),
             dead: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             fruitful: AtomicBool::new(false),
             expected: Mutex::default(),
-        });
-        let listening = Arc::clone(&link);
+        }));
+        keeper.greet(deadline)?;
+        let listening = Arc::clone(&keeper.0);
         if crate::threads::run(Box::new(move || listening.listen())).is_err() {
             return Err(Error::new(ErrorCode::NoCapacity, Phase::Create, "no thread could be started"));
         }
-        Ok(Keeper(link))
+        Ok(keeper)
+    }
+
+    /// Tells the keeper for whom it works, and waits until it is ready to.
+    fn greet(&self, deadline: Instant) -> Result<()> {
+        let link = &self.0;
+        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(refused("no pidfd of this process"))?;
+        let hello = Hello { version: VERSION, owner: link.tag.clone(), cgroups: link.plan.clone() };
+        let no_hello = |error| match error {
+            FrameError::Os(errno) => refused("the keeper did not say hello")(errno),
+            error => unavailable("the keeper did not say hello").with_source(error),
+        };
+        sandboxset_keeper::send(&link.socket, &ToKeeper::Hello(hello), &[host.as_fd()]).map_err(no_hello)?;
+        let until = deadline.min(Instant::now() + HELLO);
+        if !readable(&link.socket, Some(until)).map_err(refused("waiting for the keeper failed"))? {
+            return Err(unavailable("the keeper did not say hello in time"));
+        }
+        match sandboxset_keeper::receive(&link.socket).map_err(no_hello)? {
+            (FromKeeper::Hello { version: VERSION, cgroup_faults }, _) => {
+                let _ = link.faults.set(cgroup_faults);
+                Ok(())
+            }
+            (FromKeeper::Hello { version, .. }, _) => {
+                Err(unavailable(format!("the keeper speaks version {version}, not {VERSION}")))
+            }
+            _ => Err(unavailable("the keeper did not begin with hello")),
+        }
     }
 
     /// Whether it ended.
@@ -186,7 +203,7 @@ impl Keeper {
 
     /// Why cgroups that were planned cannot be used.
     pub(super) fn faults(&self) -> &[String] {
-        &self.0.faults
+        self.0.faults.get().map_or(&[], Vec::as_slice)
     }
 
     /// What the names of everything it makes begin with.
@@ -297,9 +314,15 @@ impl Drop for Keeper {
         link.ending.store(true, Ordering::Release);
         // Ends the keeper, also while a forked child of the host holds a copy of the socket.
         let _ = rustix::net::shutdown(&link.socket, Shutdown::Both);
-        let deadline = Instant::now() + END;
-        let _ = readable(&link.pidfd, Some(deadline));
-        // Nothing is left, unless it was killed or hangs.
+        let mut deadline = Instant::now() + END;
+        if !readable(&link.pidfd, Some(deadline)).unwrap_or(false) {
+            // It hangs, or was stopped. Its sandboxes die with it, and we do the rest of what it should have done.
+            let _ = rustix::process::pidfd_send_signal(&link.pidfd, Signal::KILL);
+            deadline += END;
+            let _ = readable(&link.pidfd, Some(deadline));
+        }
+        link.reap();
+        // Nothing is left, unless it was killed.
         cgroup::remove_owner(&link.plan, &link.tag, deadline);
     }
 }
@@ -379,7 +402,7 @@ impl Link {
             // The kernel drops descriptors when the receiving process may have no more.
             _ => Err(Refusal::Sandbox(Failure {
                 step: "receive the descriptors of the sandbox".into(),
-                errno: rustix::io::Errno::MFILE.raw_os_error(),
+                errno: Errno::MFILE.raw_os_error(),
             })),
         };
         let _ = sender.send(answer);
@@ -393,7 +416,16 @@ impl Link {
         }
         if !self.ending.load(Ordering::Acquire) {
             tracing::warn!("the keeper died; its sandboxes are gone with it");
+            let _ = readable(&self.pidfd, Some(Instant::now() + END));
+            self.reap();
         }
+    }
+
+    /// The keeper is nobody's child but the system's; as the first process of a container this process stands for
+    /// the system, and would have a zombie for every keeper. Elsewhere this does nothing.
+    fn reap(&self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
     }
 
     fn forget(&self, id: u64) {
@@ -406,11 +438,12 @@ impl Link {
 /// The identity of this process, and something that tells apart its keepers, also those of a second copy of this
 /// library in the same process.
 fn new_tag() -> Result<String> {
-    let owner =
-        Owner::current().map_err(|error| unavailable("this process has no identity").with_source(error))?;
+    let owner = Owner::current().map_err(|error| {
+        refused("this process has no identity")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })?;
     let mut random = [0u8; 4];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(|errno| unavailable("no random bytes").with_source(std::io::Error::from(errno)))?;
+        .map_err(refused("no random bytes"))?;
     Ok(format!("{owner}-{:08x}", u32::from_ne_bytes(random)))
 }
 
@@ -419,6 +452,14 @@ fn not_started(error: &program::ProgramError) -> &'static str {
     match error {
         program::ProgramError::Open { .. } => "the keeper could not be started",
         _ => "the keeper could not be started; `sandboxset doctor` says how to fix it",
+    }
+}
+
+/// What the kernel refused: `NO_CAPACITY` if there is too little of something now.
+fn refused(what: &'static str) -> impl Fn(Errno) -> Error {
+    move |errno| match fault::os(Phase::Create, what, errno) {
+        error if error.code() == ErrorCode::NoCapacity => error,
+        _ => unavailable(what).with_source(std::io::Error::from(errno)),
     }
 }
 

@@ -58,6 +58,8 @@ struct StreamState {
     /// The read end, until the stream's end. Shared with those who wait for it without the lock.
     pipe: Option<Arc<OwnedFd>>,
     capture: Capture,
+    /// Why it could not be read to its end.
+    failed: Option<Errno>,
 }
 
 #[derive(Default)]
@@ -106,7 +108,8 @@ impl Running {
         rules: Rules,
     ) -> Arc<Self> {
         let streams = pipes.map(|pipe| {
-            Mutex::new(StreamState { pipe: Some(Arc::new(pipe)), capture: Capture::new(rules.output_bytes) })
+            let capture = Capture::new(rules.output_bytes);
+            Mutex::new(StreamState { pipe: Some(Arc::new(pipe)), capture, failed: None })
         });
         Arc::new(Running { sandbox, reply, streams, lane: Mutex::new(lane), state: Mutex::default(), rules })
     }
@@ -220,17 +223,23 @@ impl Running {
         let mut state = self.state.lock();
         let Some(ended) = state.ended else { return Ok(state.result.is_some()) };
         if state.result.is_none() {
-            state.result = Some(Ok(self.output(&state, &ended)));
+            state.result = Some(self.output(&state, &ended));
         }
         Ok(true)
     }
 
-    fn output(&self, state: &State, ended: &Ended) -> Output {
+    fn output(&self, state: &State, ended: &Ended) -> Result<Output> {
+        let mut failed = None;
         let [stdout, stderr] = [0, 1].map(|index| {
             let mut stream = self.streams[index].lock();
             stream.pipe = None;
+            failed = failed.or(stream.failed);
             std::mem::replace(&mut stream.capture, Capture::new(0)).finish()
         });
+        if let Some(errno) = failed {
+            let error = fault::os(Phase::Exec, "the output could not be read", errno);
+            return Err(error.with_sandbox(self.sandbox.id));
+        }
         let usage = Usage {
             wall: ended.at.saturating_duration_since(self.rules.started),
             cpu: Duration::from_micros(ended.cpu_us),
@@ -243,7 +252,7 @@ impl Running {
         if self.rules.on_overflow == OnOverflow::Kill && (stdout.truncated() || stderr.truncated()) {
             outcome = Outcome::OutputLimit;
         }
-        Output { outcome, stdout, stderr, usage }
+        Ok(Output { outcome, stdout, stderr, usage })
     }
 
     fn outcome(&self, state: &State, ended: &Ended) -> Outcome {
@@ -370,6 +379,10 @@ impl Running {
                     let cause = self.sandbox.cause_of_death().unwrap_or_else(|| "its init ended".into());
                     state.result = Some(Err(fault::dead(Phase::Exec, self.sandbox.id, &cause)));
                 }
+                Err(FrameError::Os(errno)) => {
+                    let error = fault::os(Phase::Exec, "the end of the command could not be heard", errno);
+                    state.result = Some(Err(error.with_sandbox(self.sandbox.id)));
+                }
                 Err(error) => state.result = Some(Err(self.misbehaved(&error.to_string()))),
             }
         }
@@ -399,7 +412,10 @@ impl Running {
                     more = true;
                 }
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(_) => state.pipe = None,
+                Err(errno) => {
+                    state.pipe = None;
+                    state.failed = Some(errno);
+                }
             }
             state.capture.overflowed()
         };
