@@ -6,7 +6,9 @@
 pub mod attacks;
 pub mod census;
 pub mod chaos;
+pub mod frozen;
 pub mod kernel;
 pub mod lacks;
 pub mod machine;
+pub mod strace;
 pub mod worlds;
