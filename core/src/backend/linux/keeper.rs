@@ -44,6 +44,9 @@ struct Link {
     plan: CgroupPlan,
     faults: OnceLock<Vec<String>>,
     dead: AtomicBool,
+    /// Whether it owes an answer for longer than it may take. Who needs a keeper then gets another one; this one
+    /// goes with its last sandbox.
+    hangs: AtomicBool,
     /// Whether the end of the keeper is our own wish.
     ending: AtomicBool,
     fruitful: AtomicBool,
@@ -100,7 +103,7 @@ impl Keeper {
         let key = program.cloned();
         let fruitless = keepers.fruitless.entry(key.clone()).or_default();
         if let Some(keeper) = keepers.running.get(&key).and_then(Weak::upgrade) {
-            if !keeper.is_dead() {
+            if keeper.serves() {
                 return Ok(keeper);
             }
             if !keeper.0.fruitful.load(Ordering::Relaxed) {
@@ -151,6 +154,7 @@ impl Keeper {
             plan,
             faults: OnceLock::new(),
             dead: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             fruitful: AtomicBool::new(false),
             expected: Mutex::default(),
@@ -193,6 +197,11 @@ impl Keeper {
     /// Whether it ended.
     pub(super) fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Acquire)
+    }
+
+    /// Whether new sandboxes may be asked of it.
+    pub(super) fn serves(&self) -> bool {
+        !self.is_dead() && !self.0.hangs.load(Ordering::Relaxed)
     }
 
     /// Whether it ended, or will before the deadline: its socket closes a moment before it is gone, and only then
@@ -295,6 +304,8 @@ impl Keeper {
             Err(RecvTimeoutError::Disconnected) => Err(unavailable("the keeper died")),
             Err(RecvTimeoutError::Timeout) => {
                 give_up(&mut self.0.expected.lock());
+                // It has a deadline of its own for each create, before ours, and a removal is a moment's work.
+                self.0.hangs.store(true, Ordering::Relaxed);
                 // The answer may have come in just now.
                 receiver.try_recv().map_err(|_| {
                     Error::new(ErrorCode::Timeout, Phase::Create, "the keeper did not answer in time")
@@ -350,6 +361,7 @@ impl Link {
     }
 
     fn dispatch(&self, message: FromKeeper, fds: Vec<OwnedFd>) {
+        self.hangs.store(false, Ordering::Relaxed);
         match message {
             FromKeeper::Created { id, name, cgroups, report } => {
                 self.created(id, name, &cgroups, report, fds);

@@ -112,7 +112,7 @@ impl LinuxBackend {
 
     /// The keeper, started if there is none.
     fn keeper(&self, deadline: Instant) -> Result<Arc<Keeper>> {
-        if let Some(keeper) = self.0.keeper.lock().as_ref().filter(|keeper| !keeper.is_dead()) {
+        if let Some(keeper) = self.0.keeper.lock().as_ref().filter(|keeper| keeper.serves()) {
             return Ok(Arc::clone(keeper));
         }
         let keeper = Keeper::get(self.0.program.as_ref(), deadline)?;

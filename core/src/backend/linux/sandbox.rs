@@ -146,8 +146,10 @@ impl Inner {
                 return Err(failed(format!("not everything could be removed: {leftovers}")));
             }
             Err(error) => {
+                // One that hangs has nothing to lose: when it goes on it finds that all is gone.
+                let hangs = error.code() == ErrorCode::Timeout;
                 let unavailable = error.code() == ErrorCode::BackendUnavailable;
-                if !unavailable || !self.keeper.is_dead_by(Instant::now() + END) {
+                if !hangs && !(unavailable && self.keeper.is_dead_by(Instant::now() + END)) {
                     return Err(error.with_sandbox(self.id));
                 }
                 self.remove_without_keeper()?;

@@ -231,7 +231,11 @@ impl World {
             Step::TakesTooLong(n) => {
                 if let Some((lease, id)) = remove(&mut self.destroying, n) {
                     self.slots.release_place(lease, &mut effects);
-                    self.quarantined.push((lease, id));
+                    // A parent that waits for its last child takes as long as that does.
+                    match self.slots.retry(lease) {
+                        Some(_) => self.quarantined.push((lease, id)),
+                        None => self.destroying.push((lease, id)),
+                    }
                 }
             }
             Step::Shrink(keep) => {
