@@ -4,9 +4,12 @@ TEST_VENV := $(TARGET_DIR)/test/venv
 # The demo's and the tests' Python is the system's own where there is one: an ordinary user can run it too.
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 
-.PHONY: test test-style test-rust test-python test-ordinary-user
+TEST_LOGS := $(TARGET_DIR)/test/logs
+TEST_RUST := cargo test --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
 
-test: test-style test-rust test-python test-ordinary-user
+.PHONY: test test-style test-rust test-python test-faults test-ordinary-user
+
+test: test-style test-rust test-python test-faults test-ordinary-user
 	@echo "all tests passed"
 
 test-style: prerequisites
@@ -14,13 +17,21 @@ test-style: prerequisites
 	cargo clippy --workspace --all-targets --features sandboxset-keeper/binary -- -D warnings
 
 # The Python extension is tested through Python.
+# What it says is kept, so that the table of faults can say what became of which test.
 test-rust: prerequisites
-	cargo test --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
+	@mkdir -p $(TEST_LOGS)
+	bash -o pipefail -c '$(TEST_RUST) 2>&1 | tee $(TEST_LOGS)/rust.log'
 
 test-python: prerequisites
 	@test -x $(TEST_VENV)/bin/python || $(SYSTEM_PYTHON) -m venv $(TEST_VENV)
 	CARGO_TARGET_DIR=$(TARGET_DIR) $(TEST_VENV)/bin/pip install --quiet './bindings/python[test]'
-	$(TEST_VENV)/bin/python -m pytest -q -rs bindings/python/tests bindings/python/examples
+	@mkdir -p $(TEST_LOGS)
+	bash -o pipefail -c '$(TEST_VENV)/bin/python -m pytest -q -rA --show-capture=no bindings/python/tests \
+	  bindings/python/examples 2>&1 | tee $(TEST_LOGS)/python.log | grep -v ^PASSED'
+
+test-faults: test-rust test-python
+	@cat $(TEST_LOGS)/rust.log $(TEST_LOGS)/python.log > $(TEST_LOGS)/all.log
+	SANDBOXSET_TEST_LOG=$(TEST_LOGS)/all.log $(TEST_RUST) -q --test faults -- --nocapture table::every_row
 
 # The Linux backend needs no root: as root, show it as somebody else.
 test-ordinary-user: test-python

@@ -105,6 +105,9 @@ fn leaves(how: &str) {
     println!("busy");
     match how {
         "returns" => {}
+        "waits" => loop {
+            std::thread::park();
+        },
         "exits" => std::process::exit(0),
         "exits elsewhere" => {
             std::thread::spawn(|| std::process::exit(0)).join().unwrap();

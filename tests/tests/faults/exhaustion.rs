@@ -2,7 +2,7 @@
 //! everything works again when there is enough.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use sandboxset::{
 use sandboxset_tests::census::{Census, Scope, TemporaryDir, temporary_dir};
 use sandboxset_tests::machine::is_root;
 
+use crate::cgroup::Cgroup;
 use crate::{HANG, alone, skip};
 
 const SCARCE: &str = env!("CARGO_BIN_EXE_scarce");
@@ -41,45 +42,6 @@ fn scarce(arguments: &[&str]) -> Command {
     command
 }
 
-/// A cgroup of the test's own, below its own.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    /// In the hierarchy whose line in `/proc/self/cgroup` has this; empty is v2.
-    fn make(controller: &str, needed: &str) -> Option<Self> {
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path = own.lines().find_map(|line| {
-            let mut fields = line.splitn(3, ':').skip(1);
-            fields.next()?.split(',').any(|name| name == controller).then(|| fields.next()).flatten()
-        })?;
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let root = mounts.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(' ').collect();
-            let v1 = fields[2] == "cgroup" && fields[3].split(',').any(|option| option == controller);
-            (v1 || (controller.is_empty() && fields[2] == "cgroup2")).then(|| PathBuf::from(fields[1]))
-        })?;
-        let name = format!("scarce-{}-{controller}", std::process::id());
-        let dir = root.join(path.trim_start_matches('/')).join(name);
-        std::fs::create_dir(&dir).ok()?;
-        let made = Cgroup(dir);
-        made.0.join(needed).exists().then_some(made)
-    }
-
-    /// A command that runs in it.
-    fn run(&self, what: &str) -> Command {
-        let dir = self.0.display();
-        let mut command = Command::new("sh");
-        command.args(["-c", &format!("echo $$ > {dir}/cgroup.procs && exec {SCARCE} {what} {dir}")]);
-        command
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn too_few_descriptors() {
     let _alone = alone();
@@ -91,8 +53,8 @@ fn too_few_descriptors() {
 fn too_few_processes() {
     let _alone = alone();
     match Cgroup::make("pids", "pids.max") {
-        Some(cgroup) => drop(run(cgroup.run("processes"))),
-        None => skip("too few processes", "no cgroup that limits processes can be made here"),
+        Some(cgroup) => drop(run(cgroup.run(&[SCARCE, "processes"]))),
+        None => skip("no cgroup that limits processes can be made here"),
     }
 }
 
@@ -100,8 +62,8 @@ fn too_few_processes() {
 fn too_few_cgroups() {
     let _alone = alone();
     match Cgroup::make("", "cgroup.max.descendants") {
-        Some(cgroup) => drop(run(cgroup.run("cgroups"))),
-        None => skip("too few cgroups", "no v2 cgroup can be made here"),
+        Some(cgroup) => drop(run(cgroup.run(&[SCARCE, "cgroups"]))),
+        None => skip("no v2 cgroup can be made here"),
     }
 }
 
@@ -112,7 +74,7 @@ fn too_few_namespaces() {
     command.args(["--user", "--map-root-user"]);
     let possible = Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
     if !possible.is_ok_and(|output| output.status.success()) {
-        return skip("too few namespaces", "no user namespace can be made here");
+        return skip("no user namespace can be made here");
     }
     command.args([SCARCE, "namespaces"]);
     run(command);
@@ -161,7 +123,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_of_scratch_dirs() {
     let _alone = alone();
     if !is_root() {
-        return skip("a full disk", "only root can mount a small one");
+        return skip("only root can mount a small one");
     }
     let scope = Scope::own();
     let before = scope.take();

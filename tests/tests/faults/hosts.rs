@@ -4,22 +4,23 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
+use rustix::process::{Pid, Signal};
 use sandboxset_tests::census::{Census, Scope};
 use sandboxset_tests::machine::is_root;
 
 use crate::{HANG, alone, skip};
 
-const ODD_HOST: &str = env!("CARGO_BIN_EXE_odd_host");
+pub(crate) const ODD_HOST: &str = env!("CARGO_BIN_EXE_odd_host");
 
 /// A host, and what it said.
-struct Host {
+pub(crate) struct Host {
     child: Child,
-    scope: Scope,
+    pub(crate) scope: Scope,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Host {
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -28,13 +29,13 @@ impl Host {
         Host { child, scope: Scope::of(owner), output }
     }
 
-    fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim().to_owned()
     }
 
-    fn wait(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -46,6 +47,13 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Sends a signal to it alone.
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -53,7 +61,7 @@ impl Drop for Host {
     }
 }
 
-fn odd(what: &str) -> Command {
+pub(crate) fn odd(what: &str) -> Command {
     let mut command = Command::new(ODD_HOST);
     command.arg(what);
     command
@@ -109,7 +117,7 @@ fn ends_of_commands_are_right_whatever_the_host_does_with_its_own_children() {
 fn as_process_1_of_a_container_it_keeps_no_zombies() {
     let _alone = alone();
     if !is_root() {
-        return skip("process 1", "only root can make a pid namespace alone");
+        return skip("only root can make a pid namespace alone");
     }
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--kill-child", "--mount-proc", ODD_HOST, "restarts"]);

@@ -3,9 +3,12 @@
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 mod calls;
+mod cgroup;
 mod exhaustion;
 mod hosts;
 mod matrix;
+mod processes;
+mod table;
 mod unkillable;
 
 use std::io::Write;
@@ -21,7 +24,8 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Says that a test was skipped, past the harness, which swallows what a passing test prints.
-fn skip(test: &str, reason: &str) {
+/// Says that this test was skipped, past the harness, which swallows what a passing test prints.
+fn skip(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}");
 }

@@ -23,7 +23,7 @@ fn whatever_system_call_fails_nothing_hangs_crashes_or_is_left() {
     let _alone = alone();
     let strace = match strace() {
         Ok(strace) => strace,
-        Err(reason) => return skip("failing system calls", &reason),
+        Err(reason) => return skip(&reason),
     };
     let (life, stand_in) = (env!("CARGO_BIN_EXE_life"), env!("CARGO_BIN_EXE_traced_keeper"));
     let dir = temporary_dir("keeper");

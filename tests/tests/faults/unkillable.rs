@@ -1,6 +1,5 @@
 //! A process in a sandbox waits in the kernel where no signal reaches it. Nobody but its own place pays for that.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,8 @@ const PLACE_KEPT: Duration = Duration::from_secs(5);
 /// What a loaded machine may add to a promised time.
 const SLACK: Duration = Duration::from_secs(20);
 
-fn file_system(test: &str) -> Option<FileSystem> {
-    FileSystem::mount().map_err(|reason| skip(test, &reason)).ok()
+fn file_system() -> Option<FileSystem> {
+    FileSystem::mount().map_err(|reason| skip(&reason)).ok()
 }
 
 fn set_on(system: &FileSystem, max_size: usize) -> SandboxSet {
@@ -74,7 +73,7 @@ fn faults(events: &EventStream) -> Vec<String> {
 #[test]
 fn an_unkillable_sandbox_costs_its_place_for_five_seconds_and_goes_when_it_can() {
     let _alone = alone();
-    let Some(mut system) = file_system("unkillable") else { return };
+    let Some(mut system) = file_system() else { return };
     let scope = Scope::own();
     let before = scope.take();
     let set = set_on(&system, 2);
@@ -98,7 +97,7 @@ fn an_unkillable_sandbox_costs_its_place_for_five_seconds_and_goes_when_it_can()
     assert!(third.exec(&Command::new(["true"])).unwrap().success());
     let stats = set.stats();
     assert_eq!((stats.quarantined, stats.destroying, stats.held), (1, 0, 2), "{stats:?}");
-    assert!(destroyed < SLACK && undisturbed < PLACE_KEPT, "{destroyed:?}, {undisturbed:?}");
+    assert!(destroyed < SLACK && undisturbed < SLACK, "{destroyed:?}, {undisturbed:?}");
     assert!(place_kept >= PLACE_KEPT && place_kept < PLACE_KEPT + SLACK, "{place_kept:?}");
     third.put().unwrap();
     other.put().unwrap();
@@ -136,7 +135,7 @@ fn an_unkillable_sandbox_costs_its_place_for_five_seconds_and_goes_when_it_can()
 #[test]
 fn a_close_waits_for_what_dies_before_its_deadline() {
     let _alone = alone();
-    let Some(mut system) = file_system("close") else { return };
+    let Some(mut system) = file_system() else { return };
     let scope = Scope::own();
     let before = scope.take();
     let set = set_on(&system, 1);
@@ -156,11 +155,11 @@ fn a_close_waits_for_what_dies_before_its_deadline() {
     scope.assert_settles(&before);
 }
 
-/// A put of what cannot be frozen gives up, and so does a command that cannot be killed.
+/// A command that cannot be killed gives up, and a put of a sandbox in which one runs destroys it.
 #[test]
 fn calls_into_an_unkillable_sandbox_end() {
     let _alone = alone();
-    let Some(mut system) = file_system("calls") else { return };
+    let Some(mut system) = file_system() else { return };
     let scope = Scope::own();
     let before = scope.take();
     let set = set_on(&system, 2);
@@ -186,5 +185,4 @@ fn calls_into_an_unkillable_sandbox_end() {
     assert!(report.survivors.is_empty(), "{report:?}");
     drop((stuck, late, set));
     scope.assert_settles(&before);
-    assert!(Path::new("/proc/self").exists());
 }
