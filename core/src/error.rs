@@ -108,6 +108,8 @@ pub enum Phase {
     Pause,
     /// Unpausing a sandbox.
     Unpause,
+    /// Giving a sandbox what its get asked for, or taking it back.
+    Bind,
     /// Using a ref (its state, its scratch dir).
     Use,
     /// Running a command.
@@ -132,6 +134,7 @@ impl Phase {
             Phase::Fork => "fork",
             Phase::Pause => "pause",
             Phase::Unpause => "unpause",
+            Phase::Bind => "bind",
             Phase::Use => "use",
             Phase::Exec => "exec",
             Phase::Files => "files",

@@ -216,9 +216,14 @@ mod tests {
         let (a, b) = pair();
         for length in [0, 100, MAX_INLINE, 1 << 20] {
             let path = vec![b'x'; length];
-            send(&a, &ToInit::Write { path: path.clone(), mode: 0o644 }, &[a.as_fd(), b.as_fd()]).unwrap();
+            send(
+                &a,
+                &ToInit::Write { path: path.clone(), mode: 0o644, parents: false },
+                &[a.as_fd(), b.as_fd()],
+            )
+            .unwrap();
             let (message, fds) = receive::<ToInit>(&b).unwrap();
-            assert!(matches!(message, ToInit::Write { path: p, mode: 0o644 } if p == path));
+            assert!(matches!(message, ToInit::Write { path: p, mode: 0o644, .. } if p == path));
             assert_eq!(fds.len(), 2);
         }
     }

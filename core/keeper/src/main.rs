@@ -5,6 +5,7 @@
 
 mod init;
 mod keeper;
+mod mounter;
 mod seccomp;
 mod sys;
 mod zygote;

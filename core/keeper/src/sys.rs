@@ -312,16 +312,21 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
 
 /// Sets attributes of a mount and of all mounts below it.
 pub(crate) fn mount_setattr(mount: impl AsFd, set: u64) -> Result<(), Errno> {
-    change_mount(mount.as_fd(), set, libc::AT_RECURSIVE)
+    change_mount(mount.as_fd(), set, 0, libc::AT_RECURSIVE)
 }
 
 /// Sets attributes of one mount only.
 pub(crate) fn mount_setattr_one(mount: impl AsFd, set: u64) -> Result<(), Errno> {
-    change_mount(mount.as_fd(), set, 0)
+    change_mount(mount.as_fd(), set, 0, 0)
 }
 
-fn change_mount(mount: BorrowedFd<'_>, set: u64, flags: c_int) -> Result<(), Errno> {
-    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+/// Takes attributes from one mount.
+pub(crate) fn clear_mount_attributes(mount: impl AsFd, clear: u64) -> Result<(), Errno> {
+    change_mount(mount.as_fd(), 0, clear, 0)
+}
+
+fn change_mount(mount: BorrowedFd<'_>, set: u64, clear: u64, flags: c_int) -> Result<(), Errno> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is a NUL-terminated empty string and attr is valid for the size given.
     let result: c_long = unsafe {
         libc::syscall(
@@ -386,6 +391,19 @@ pub(crate) fn unshare_cgroup_namespace() -> Result<(), Errno> {
 pub(crate) fn unshare_user_namespace() -> Result<(), Errno> {
     // SAFETY: the process has one thread, so no other code relies on what stops being shared.
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
+}
+
+/// Leaves the mount namespace for a copy of it.
+pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
+    // SAFETY: the process has one thread, so no other code relies on what stops being shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+}
+
+/// The user namespace that another namespace belongs to.
+pub(crate) fn owning_user_namespace(namespace: impl AsFd) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: the call takes no argument; the descriptor that it returns is new and owned by nobody else.
+    unsafe { owned(libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_USERNS)) }
 }
 
 /// Switches a network interface on.

@@ -20,6 +20,8 @@ pub const FORK_FD_VARIABLE: &str = "SANDBOXSET_FORK_FD";
 pub const RUNTIME_SOCKET: &str = "/scratch/runtime.sock";
 /// Where the runtime's standard output and error go, as the sandbox sees it.
 pub const RUNTIME_LOG: &str = "/scratch/.runtime.log";
+/// Where late secrets are mounted, as the sandbox sees it.
+pub const SECRETS_DIR: &str = "/run/secrets";
 /// The user and group id of every process in a sandbox, as the sandbox sees it.
 pub const INNER_ID: u32 = 1000;
 
@@ -36,7 +38,46 @@ pub enum ToKeeper {
         /// The id of its `Create`.
         id: u64,
     },
+    /// Mount in a sandbox what is bound late. Carries a socket for the one answer, a [`MounterResult`], and a stream
+    /// socket from which the bytes of the secrets are read, one after the other.
+    Bind(BindLate),
+    /// Unmount it. Carries a socket for the one answer.
+    Unbind(UnbindLate),
 }
+
+/// What is to be mounted in a sandbox that is warm already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindLate {
+    /// The id of its `Create`.
+    pub id: u64,
+    /// The files that are to hold secrets.
+    pub secrets: Vec<SecretFile>,
+    /// Sources on the host and targets in the sandbox, both absolute.
+    pub binds: Vec<(Bytes, Bytes)>,
+}
+
+/// A file with a secret; the secret itself is in no message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretFile {
+    /// Its name below [`SECRETS_DIR`].
+    pub name: Bytes,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// What is to be unmounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnbindLate {
+    /// The id of its `Create`.
+    pub id: u64,
+    /// Where something was mounted, in the order in which it was.
+    pub targets: Vec<Bytes>,
+    /// The mount points that were made for it.
+    pub made: Vec<Bytes>,
+}
+
+/// How a mounter ended: which mount points it made, from above to below.
+pub type MounterResult = Result<Vec<Bytes>, Failure>;
 
 /// What the keeper must know of its host.
 #[derive(Debug, Serialize, Deserialize)]
@@ -278,6 +319,8 @@ pub enum ToInit {
         path: Bytes,
         /// Permission bits.
         mode: u32,
+        /// Whether to make the directories that it is to be in.
+        parents: bool,
     },
     /// Remove a file or a whole directory.
     Remove {

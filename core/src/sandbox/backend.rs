@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::sandbox::process::{BackendProcess, Connection};
 use crate::{
-    CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, Output, Phase, ResetReport, Result,
-    SandboxId, SandboxSpec, ScratchDirs, Usage,
+    CancelToken, Command, DirEntry, Error, ErrorCode, IsolationReport, LateBinding, Output, Phase,
+    ResetReport, Result, SandboxId, SandboxSpec, ScratchDirs, Usage,
 };
 
 /// Makes sandboxes. Implementations are thread-safe; creates may run on several threads at once.
@@ -36,6 +36,12 @@ pub trait Backend: Send + Sync + 'static {
     /// then on. Called once by every new set, after `validate`. May block: the Linux backend unpacks images here.
     fn prepare(&self, spec: SandboxSpec) -> Result<SandboxSpec> {
         Ok(spec)
+    }
+
+    /// Checks what only this backend can check of a late binding, before any sandbox is touched.
+    fn validate_binding(&self, binding: &LateBinding) -> Result<()> {
+        let _ = binding;
+        Ok(())
     }
 
     /// Makes one sandbox, running and ready to answer. Blocks, at most until `request.deadline`.
@@ -71,6 +77,8 @@ pub struct Capabilities {
     pub reset: bool,
     /// They can be forked, if their runtime can.
     pub fork: bool,
+    /// They can be given secrets, files, binds and tighter limits when they are warm already.
+    pub bind: bool,
 }
 
 /// One sandbox, as its backend sees it.
@@ -88,6 +96,20 @@ pub trait BackendSandbox: Send + Sync {
 
     /// Ends it and removes everything that belongs to it. Idempotent, because a failed destroy is retried.
     fn destroy(&self) -> Result<()>;
+
+    /// Gives it what the get of its next holder asked for, variables excepted, which commands bring along. Called while
+    /// it runs and nobody holds it yet. After an error it is destroyed.
+    fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
+        let _ = (binding, deadline);
+        Err(unsupported(Phase::Bind, "late binding"))
+    }
+
+    /// Takes back what `bind` gave: the limits are the spec's again, secrets and binds are unmounted. Files, and what
+    /// was copied, are left to the `reset` that follows if there were any. After an error it is destroyed.
+    fn unbind(&self, deadline: Instant) -> Result<()> {
+        let _ = deadline;
+        Ok(())
+    }
 
     /// Takes stock of the fresh sandbox; later resets are verified against it. Called once, before the first holder
     /// has it, if it is to be reset at all.

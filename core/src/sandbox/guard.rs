@@ -6,14 +6,14 @@
 //! `destroy_if_paused` and unpause exclude each other; events come in order.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::set::{Ended, Hub};
-use crate::{BackendSandbox, Error, ErrorCode, EventKind, Phase, Result, SandboxId};
+use crate::{BackendSandbox, Error, ErrorCode, EventKind, LateBinding, Phase, Result, SandboxId};
 
 /// Wraps a backend's sandbox. Thread-safe.
 pub(crate) struct Guard {
@@ -22,6 +22,8 @@ pub(crate) struct Guard {
     can_pause: bool,
     state: AtomicU8,
     death: OnceLock<Death>,
+    /// Whether it has something that was bound late.
+    bound: AtomicBool,
     hub: Arc<Hub>,
     ended: Ended,
     /// Only for those who wait for somebody else's pause or unpause to end.
@@ -83,6 +85,7 @@ impl Guard {
             can_pause,
             state: AtomicU8::new(RUNNING),
             death: OnceLock::new(),
+            bound: AtomicBool::new(false),
             hub,
             ended: Ended::default(),
             transition: (Mutex::new(()), Condvar::new()),
@@ -153,9 +156,27 @@ impl Guard {
         }
     }
 
-    /// Removes what its last holder left and has the backend verify that. On any error the sandbox is dead before the
-    /// error is returned.
+    /// Gives the sandbox what its next holder asked for. On any error it is dead before the error is returned.
+    pub(crate) fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
+        self.check(Phase::Bind)?;
+        self.bound.store(true, Ordering::Release);
+        self.guarded(Phase::Bind, "bind", |sandbox| sandbox.bind(binding, deadline))?;
+        self.check_alive(Phase::Bind)
+    }
+
+    /// Takes back what was bound late, if anything was. On any error the sandbox is dead before the error is returned.
+    pub(crate) fn unbind(&self, deadline: Instant) -> Result<()> {
+        self.check(Phase::Bind)?;
+        if !self.bound.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.guarded(Phase::Bind, "unbind", |sandbox| sandbox.unbind(deadline))
+    }
+
+    /// Removes what its last holder left, what was bound late included, and has the backend verify that. On any error
+    /// the sandbox is dead before the error is returned.
     pub(crate) fn reset(&self, deadline: Instant) -> Result<()> {
+        self.unbind(deadline)?;
         self.check(Phase::Use)?;
         let error = match catch_unwind(AssertUnwindSafe(|| self.sandbox.reset(deadline))) {
             Ok(Ok(report)) => {
@@ -367,7 +388,7 @@ impl Guard {
         self.transition.1.notify_all();
     }
 
-    /// Calls the backend's pause or unpause. On failure the sandbox is dead before the error is returned.
+    /// Calls the backend's pause, unpause, bind or unbind. On failure the sandbox is dead before the error is returned.
     fn guarded(
         &self,
         phase: Phase,

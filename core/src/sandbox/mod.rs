@@ -1,6 +1,7 @@
 //! What every backend shares: the recipe, the trait, the guard, and what a holder can do with a sandbox.
 
 mod backend;
+mod binding;
 mod command;
 mod files;
 mod guard;
@@ -15,6 +16,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use backend::{Backend, BackendSandbox, Capabilities, CreateRequest};
+pub use binding::{LateBinding, LateFile, LateLimits, SECRETS_DIR, Secret};
 pub use command::{Command, CommandPolicy, OnOverflow, Stdin};
 pub use files::{DirEntry, FileKind};
 pub(crate) use guard::{Guard, Killer, is_callers_mistake, panic_error};

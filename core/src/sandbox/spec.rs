@@ -193,7 +193,7 @@ impl SandboxSpec {
             return Err(Error::invalid("binds", format_args!("more than {MAX_BINDS}")));
         }
         for bind in &self.binds {
-            bind.validate()?;
+            bind.validate("binds")?;
         }
         check_env("env", &self.env)?;
         self.limits.validate()?;
@@ -210,25 +210,39 @@ impl SandboxSpec {
 }
 
 impl Bind {
-    fn validate(&self) -> Result<()> {
-        check_host_path("binds.source", &self.source)?;
-        let metadata = std::fs::metadata(&self.source).map_err(|error| {
-            Error::invalid("binds.source", format_args!("{}: {error}", self.source.display()))
-        })?;
-        if !metadata.is_dir() && !metadata.is_file() {
-            return Err(Error::invalid(
-                "binds.source",
-                format_args!("{} is neither a directory nor a regular file", self.source.display()),
-            ));
-        }
-        check_sandbox_path("binds.target", &self.target)?;
+    /// `field` is what the list is called in errors.
+    pub(super) fn validate(&self, field: &str) -> Result<()> {
+        self.check_source(&format!("{field}.source"))?;
+        let field = format!("{field}.target");
+        check_sandbox_path(&field, &self.target)?;
         let reserved = ["/", "/proc", "/dev", "/scratch", "/tmp", "/code"];
         let under_kernel_fs = self.target.starts_with("/proc") || self.target.starts_with("/dev");
         if under_kernel_fs || reserved.iter().any(|path| self.target == Path::new(path)) {
-            return Err(Error::invalid(
-                "binds.target",
-                format_args!("{} is reserved", self.target.display()),
-            ));
+            return Err(Error::invalid(field, format_args!("{} is reserved", self.target.display())));
+        }
+        Ok(())
+    }
+
+    /// A directory or a regular file, and not what all else is in, or what speaks for the kernel or its services.
+    fn check_source(&self, field: &str) -> Result<()> {
+        check_host_path(field, &self.source)?;
+        let refuse = |what: std::fmt::Arguments<'_>| {
+            Err(Error::invalid(field, format_args!("{} {what}", self.source.display())))
+        };
+        let looked = std::fs::canonicalize(&self.source)
+            .and_then(|path| std::fs::metadata(&path).map(|metadata| (path, metadata)));
+        let (path, metadata) = match looked {
+            Ok(looked) => looked,
+            Err(error) => {
+                return Err(Error::invalid(field, format_args!("{}: {error}", self.source.display())));
+            }
+        };
+        if !metadata.is_dir() && !metadata.is_file() {
+            return refuse(format_args!("is neither a directory nor a regular file"));
+        }
+        let whole = ["/", "/dev", "/run"].map(Path::new);
+        if whole.contains(&&*path) || path.starts_with("/proc") || path.starts_with("/sys") {
+            return refuse(format_args!("is nothing that a sandbox should see"));
         }
         Ok(())
     }
@@ -236,8 +250,10 @@ impl Bind {
 
 impl Limits {
     /// The least memory that a sandbox with nothing but its init and one small command can live in.
-    const MIN_MEMORY_BYTES: u64 = 4 << 20;
-    const MAX_CPUS: f64 = 4096.0;
+    pub(super) const MIN_MEMORY_BYTES: u64 = 4 << 20;
+    pub(super) const MIN_PIDS: u32 = 2;
+    pub(super) const MIN_CPUS: f64 = 0.01;
+    pub(super) const MAX_CPUS: f64 = 4096.0;
 
     fn validate(&self) -> Result<()> {
         if self.memory_bytes < Self::MIN_MEMORY_BYTES || self.memory_bytes > i64::MAX as u64 {
@@ -251,14 +267,14 @@ impl Limits {
                 ),
             ));
         }
-        if !(2..=4_194_304).contains(&self.pids) {
+        if !(Self::MIN_PIDS..=4_194_304).contains(&self.pids) {
             return Err(Error::invalid(
                 "limits.pids",
                 format_args!("{} is not between 2 and 4194304", self.pids),
             ));
         }
         if let Some(cpus) = self.cpus
-            && !(0.01..=Self::MAX_CPUS).contains(&cpus)
+            && !(Self::MIN_CPUS..=Self::MAX_CPUS).contains(&cpus)
         {
             return Err(Error::invalid(
                 "limits.cpus",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{CancelToken, Clock, CommandPolicy, Error, Result, SandboxSet, ScratchDirs};
+use crate::{CancelToken, Clock, CommandPolicy, Error, LateBinding, Result, SandboxSet, ScratchDirs};
 
 /// How a set behaves. Every default has its reason here; nothing is silently clamped.
 #[derive(Clone, Debug)]
@@ -67,6 +67,8 @@ pub struct GetOptions {
     pub acquire: Acquire,
     /// Ends the wait early with `CANCELLED`.
     pub cancel: Option<CancelToken>,
+    /// What this holder gets on top of the spec. It is bound after the wait, within 5 s.
+    pub binding: Option<LateBinding>,
 }
 
 /// Which sandboxes will do for a get.

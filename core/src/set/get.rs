@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bound::Bound;
 use super::entry::Entry;
 use super::inner::{Inner, closed, refused};
 use super::sandbox_ref::SandboxRef;
 use super::slots::{Delivery, Loan, Refusal, Ticket};
 use super::waiters::{GaveUp, Waiter};
-use crate::{Acquire, Error, ErrorCode, GetOptions, MissReason, Phase, Result};
+use crate::{Acquire, Error, ErrorCode, GetOptions, LateBinding, MissReason, Phase, Result};
 
 /// What a look at the slots gave.
 enum Look {
@@ -21,6 +22,10 @@ impl Inner {
     pub(super) fn get(self: &Arc<Self>, options: &GetOptions) -> Result<SandboxRef> {
         if let Some(cancel) = &options.cancel {
             cancel.check(Phase::Wait)?;
+        }
+        if let Some(binding) = &options.binding {
+            self.check_binding(binding)?;
+            return self.get_slowly(options, false);
         }
         let Some(loan) = self.decide(|slots, effects| slots.take(options.acquire, effects)) else {
             return self.get_slowly(options, false);
@@ -47,12 +52,37 @@ impl Inner {
             return None;
         }
         let uses = entry.hand_out(lease.generation);
-        Some(SandboxRef::new(entry, lease, uses))
+        Some(SandboxRef::new(entry, lease, uses, None))
+    }
+
+    /// As `resume`, but binds what the holder to be asked for. A sandbox to which it cannot be bound is destroyed, and
+    /// no other is tried: what was asked for may be the reason.
+    fn resume_with(
+        self: &Arc<Self>,
+        loan: Loan<Arc<Entry>>,
+        binding: Option<&LateBinding>,
+    ) -> Result<Option<SandboxRef>> {
+        let Some(binding) = binding else { return Ok(self.resume(loan)) };
+        let Loan { lease, occupant: entry } = loan;
+        if let Err(error) = entry.guard.resume() {
+            self.reject(&entry, lease, &error);
+            return Ok(None);
+        }
+        match Bound::bind(&entry.guard, binding) {
+            Ok(bound) => {
+                let uses = entry.hand_out(lease.generation);
+                Ok(Some(SandboxRef::new(entry, lease, uses, Some(bound))))
+            }
+            Err(error) => {
+                self.reject(&entry, lease, &error);
+                Err(error)
+            }
+        }
     }
 
     #[cold]
     fn reject(self: &Arc<Self>, entry: &Arc<Entry>, lease: super::slots::Lease, error: &Error) {
-        tracing::warn!(sandbox = %entry.guard.id(), %error, "an idle sandbox was useless");
+        tracing::warn!(sandbox = %entry.guard.id(), %error, "a sandbox was useless");
         let reason = entry.guard.death().map_or_else(|| error.message().to_owned(), |d| d.reason.clone());
         self.decide(|slots, effects| slots.reject(lease, reason.into(), effects));
     }
@@ -93,7 +123,7 @@ impl Inner {
                     self.wait(&waiter, mine, timeout, deadline, options)?
                 }
             };
-            if let Some(sandbox) = self.resume(loan) {
+            if let Some(sandbox) = self.resume_with(loan, options.binding.as_ref())? {
                 return Ok(sandbox);
             }
             unhealthy = true;

@@ -1,5 +1,6 @@
 //! The set: all sandboxes of one function.
 
+mod bound;
 mod call;
 mod config;
 mod entry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use super::bound::Bound;
 use super::call;
 use super::entry::Entry;
 use super::leased::{LeasedProcess, LeasedStream};
@@ -25,6 +26,8 @@ pub struct SandboxRef {
     entry: Arc<Entry>,
     lease: Lease,
     uses: u64,
+    /// What was bound late.
+    bound: Option<Box<Bound>>,
     /// How the lease ended; says what a stale ref is told. The lease itself ends in the entry.
     ended: AtomicU8,
 }
@@ -58,8 +61,8 @@ impl SandboxState {
 
 impl SandboxRef {
     #[inline]
-    pub(super) fn new(entry: Arc<Entry>, lease: Lease, uses: u64) -> Self {
-        SandboxRef { entry, lease, uses, ended: AtomicU8::new(HELD) }
+    pub(super) fn new(entry: Arc<Entry>, lease: Lease, uses: u64, bound: Option<Box<Bound>>) -> Self {
+        SandboxRef { entry, lease, uses, bound, ended: AtomicU8::new(HELD) }
     }
 
     /// Gives the sandbox back: paused and idle, or straight to the oldest waiter; after a reset in the background, if
@@ -75,6 +78,9 @@ impl SandboxRef {
         if let Some(reason) = self.reason_against_reuse() {
             self.entry.guard.doom(Killer::Set, || reason.clone());
             self.entry.set.end(self.lease, reason);
+            return Ok(());
+        }
+        if self.bound.is_some() && !self.unbind() {
             return Ok(());
         }
         self.entry.set.put(&self.entry, self.lease);
@@ -247,7 +253,7 @@ impl SandboxRef {
         result
     }
 
-    /// Lets the policy see the command, then checks it. The policy's own copy is made only if there is a policy.
+    /// Lets the policy see the command, adds what was bound late, then checks it. A copy is made only for these.
     fn approve(&self, command: &Command, stream: bool) -> Result<Approved> {
         forked::refuse_in_child(Phase::Exec)?;
         if !self.entry.is_held(self.lease.generation) {
@@ -259,6 +265,11 @@ impl SandboxRef {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| policy.apply(&mut rewritten)))
                 .unwrap_or_else(|panic| Err(panic_error(Phase::Exec, "the command policy", &*panic)))?;
             approved = Approved(Some(rewritten));
+        }
+        if let Some(bound) = &self.bound
+            && let Some(with_more) = bound.on_command(approved.get(command))
+        {
+            approved = Approved(Some(with_more));
         }
         let checked = approved.get(command);
         checked.validate()?;
@@ -283,17 +294,29 @@ impl SandboxRef {
         if self.entry.running.load(Ordering::Acquire) > 0 {
             return Some("a command was still running at its put".to_owned());
         }
-        match self.entry.set.config.reuse {
+        let reuse = self.entry.set.config.reuse;
+        match reuse {
             Reuse::Reset if self.entry.under_way.load(Ordering::SeqCst) > 0 => {
                 Some("reset: an operation was still under way at its put".to_owned())
             }
             Reuse::Replace => Some("it is replaced after every use".to_owned()),
-            _ => None,
+            _ => self.bound.as_ref()?.reason_against_reuse(reuse).map(str::to_owned),
         }
     }
 
     pub(super) fn entry(&self) -> &Arc<Entry> {
         &self.entry
+    }
+
+    /// Takes back what was bound late, unless a reset does that. `false` if the sandbox had to be destroyed instead.
+    #[cold]
+    fn unbind(&self) -> bool {
+        if self.entry.set.config.reuse == Reuse::Reset {
+            return true;
+        }
+        let Err(error) = Bound::unbind(&self.entry.guard) else { return true };
+        self.entry.set.end(self.lease, format!("unbind failed: {}", error.message()));
+        false
     }
 
     #[cold]
@@ -339,7 +362,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// What a policy made of a command, if there is a policy.
+/// What became of a command before it runs, if anything changed it.
 struct Approved(Option<Command>);
 
 impl Approved {

@@ -9,6 +9,7 @@ mod fork;
 #[cfg(feature = "oci")]
 #[allow(dead_code, reason = "the unit tests of the crate use the rest")]
 mod image;
+mod late;
 mod layers;
 mod lifecycle;
 mod nobody;

@@ -44,7 +44,10 @@ pub(super) fn open(path: &[u8], directory: bool) -> Result<OwnedFd, Failure> {
 }
 
 /// Creates or replaces a file: written under another name first, so that it is there whole or not at all.
-pub(super) fn write(path: &[u8], mode: u32, contents: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn write(path: &[u8], mode: u32, parents: bool, contents: &OwnedFd) -> Result<(), Failure> {
+    if parents {
+        make_parents(path).map_err(|errno| failure("make the directory", errno))?;
+    }
     let (dir, name) = parent(path).map_err(|errno| failure("open the directory", errno))?;
     let partial = CString::new(
         [b".sandboxset-partial-".as_slice(), rustix::process::getpid().to_string().as_bytes()].concat(),
@@ -106,6 +109,13 @@ pub(super) fn in_child(reply: OwnedFd, work: impl FnOnce() -> Result<(), Failure
                 sandboxset_keeper::send(&reply, &FromInit::Failed(failure("start a process", errno)), &[]);
         }
     }
+}
+
+/// Makes the directories above a path. Links on the way lead nowhere but inside, with no more rights than any command.
+fn make_parents(path: &[u8]) -> Result<(), Errno> {
+    let path = absolute(path)?;
+    let Some(parent) = Path::new(OsStr::from_bytes(path.to_bytes())).parent() else { return Ok(()) };
+    std::fs::create_dir_all(parent).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// The directory that a path is in, and its last name.

@@ -9,7 +9,7 @@ mod dev;
 mod files;
 mod join;
 mod landlock;
-mod mounts;
+pub(crate) mod mounts;
 mod proc;
 mod reset;
 mod root;
@@ -101,7 +101,7 @@ fn live(
     filters: &Filters,
     memory_cgroup: bool,
 ) -> Result<i32, ()> {
-    let (setup, host) = keep_only(setup, host).map_err(drop)?;
+    let [setup, host] = keep_only([setup, host]).map_err(drop)?;
     // Nothing that could not be undone happens before the keeper has mapped our user.
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
     let prepared = adopt().and_then(|()| confine::enter(&setup));
@@ -126,19 +126,25 @@ fn live(
     Ok(init.serve())
 }
 
-/// Closes everything that the keeper had open except the two sockets, which get low numbers.
-fn keep_only(setup: OwnedFd, host: OwnedFd) -> Result<(OwnedFd, OwnedFd), Errno> {
+/// Closes everything that the keeper had open except these, which get low numbers.
+pub(crate) fn keep_only<const N: usize>(fds: [OwnedFd; N]) -> Result<[OwnedFd; N], Errno> {
     const FIRST: i32 = 3;
-    let above = (sys::dup_above(&setup, FIRST + 2)?, sys::dup_above(&host, FIRST + 2)?);
-    sys::dup_to(&above.0, FIRST)?;
-    sys::dup_to(&above.1, FIRST + 1)?;
+    let end = FIRST + N as i32;
+    let mut above = Vec::with_capacity(N);
+    for fd in &fds {
+        above.push(sys::dup_above(fd, end)?);
+    }
+    for (number, fd) in (FIRST..).zip(&above) {
+        sys::dup_to(fd, number)?;
+    }
     // All of these are closed by number, together with what only the keeper knows of.
-    std::mem::forget((setup, host, above));
-    sys::close_from(FIRST + 2)?;
-    let sockets = (sys::inherit(FIRST), sys::inherit(FIRST + 1));
-    rustix::io::fcntl_setfd(&sockets.0, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::fcntl_setfd(&sockets.1, rustix::io::FdFlags::CLOEXEC)?;
-    Ok(sockets)
+    std::mem::forget((fds, above));
+    sys::close_from(end)?;
+    let kept = std::array::from_fn(|index| sys::inherit(FIRST + index as i32));
+    for fd in &kept {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+    }
+    Ok(kept)
 }
 
 impl<'a> Init<'a> {
@@ -303,9 +309,9 @@ impl<'a> Init<'a> {
             ToInit::Exec(exec) => return self.commands.start(*exec, reply, fds),
             ToInit::Connect => files::connect().map(Some),
             ToInit::Open { path, directory } => files::open(&path, directory).map(Some),
-            ToInit::Write { path, mode } => {
+            ToInit::Write { path, mode, parents } => {
                 let Some(contents) = fds.next() else { return };
-                return files::in_child(reply, || files::write(&path, mode, &contents));
+                return files::in_child(reply, || files::write(&path, mode, parents, &contents));
             }
             ToInit::Remove { path } => return files::in_child(reply, || files::remove(&path)),
             ToInit::Reset { scratch_mode } => {
@@ -348,6 +354,6 @@ fn layer(name: &str, status: LayerStatus, detail: &str) -> LayerReport {
     LayerReport { name: name.to_owned(), status, detail: detail.to_owned() }
 }
 
-fn failure(step: &str, errno: Errno) -> Failure {
+pub(crate) fn failure(step: &str, errno: Errno) -> Failure {
     Failure { step: step.to_owned(), errno: errno.raw_os_error() }
 }

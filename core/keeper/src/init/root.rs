@@ -23,7 +23,7 @@ const HOST_DIRS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "lib
 const HOST_ETC: &[&str] =
     &["alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "ssl/certs"];
 /// What every sandbox has of its own, whatever the root directory holds under these names.
-const OWN_DIRS: &[&str] = &["proc", "dev", "sys", "tmp", "scratch", "code"];
+const OWN_DIRS: &[&str] = &["proc", "dev", "sys", "tmp", "scratch", "code", "run"];
 
 const PASSWD: &str = "root:x:0:0:root:/root:/usr/sbin/nologin\nsandbox:x:1000:1000:sandbox:/scratch:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n";
@@ -201,6 +201,8 @@ fn mount_own(
             tmpfs(&limited(mode), WRITABLE).map_err(|errno| failure(&format!("mount {name:?}"), errno))?;
         attach(root, &Piece { target: Target::Top(name.into()), mount, is_dir: true })
     };
+    // Late secrets will be mounted in it.
+    make_dir(root.as_fd(), c"run").map_err(|errno| failure("make /run", errno))?;
     mount_tmpfs(c"tmp", "1777")?;
     if create.disk_scratch.is_none() {
         mount_tmpfs(c"scratch", "0755")?;

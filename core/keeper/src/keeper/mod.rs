@@ -7,6 +7,7 @@ mod below;
 mod cgroup;
 mod fork;
 mod host_ids;
+mod late;
 mod remover;
 mod sandbox;
 mod sweep;
@@ -24,6 +25,7 @@ use self::host_ids::HostIds;
 use self::remover::Remover;
 use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
 use crate::seccomp::Filters;
+use crate::mounter::Request;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
 
 /// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for
@@ -99,6 +101,9 @@ impl Keeper {
             for &id in &ready.inits {
                 self.init_spoke(id)?;
             }
+            for id in &ready.mounted {
+                let _ = self.sandboxes.get_mut(id).map(Sandbox::reap_mounter);
+            }
             for &id in &ready.ended {
                 self.init_ended(id)?;
             }
@@ -129,12 +134,16 @@ impl Keeper {
         let mut sources = Vec::new();
         for (&id, sandbox) in &self.sandboxes {
             if let Some(socket) = sandbox.setup_socket() {
-                sources.push((id, true));
+                sources.push((id, Source::Setup));
                 fds.push(PollFd::new(socket, PollFlags::IN));
             }
             if sandbox.stage != Stage::Dead {
-                sources.push((id, false));
+                sources.push((id, Source::Init));
                 fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
+            }
+            if let Some(mounter) = &sandbox.mounter {
+                sources.push((id, Source::Mounter));
+                fds.push(PollFd::new(mounter, PollFlags::IN));
             }
         }
         let first_server = fds.len();
@@ -172,11 +181,15 @@ impl Keeper {
                 ready.servers.push(id);
             }
         }
-        for ((id, is_setup), fd) in sources.into_iter().zip(&fds[2..]) {
+        for ((id, source), fd) in sources.into_iter().zip(&fds[2..]) {
             if fd.revents().is_empty() {
                 continue;
             }
-            if is_setup { ready.inits.push(id) } else { ready.ended.push(id) }
+            match source {
+                Source::Setup => ready.inits.push(id),
+                Source::Init => ready.ended.push(id),
+                Source::Mounter => ready.mounted.push(id),
+            }
         }
         Ok(ready)
     }
@@ -187,6 +200,10 @@ impl Keeper {
             match sandboxset_keeper::receive::<ToKeeper>(&self.host) {
                 Ok((ToKeeper::Create(create), _)) => self.create(*create)?,
                 Ok((ToKeeper::Remove { id }, _)) => self.remove(id)?,
+                Ok((ToKeeper::Bind(bind), fds)) => self.start_mounter(bind.id, &Request::Bind(bind), fds),
+                Ok((ToKeeper::Unbind(unbind), fds)) => {
+                    self.start_mounter(unbind.id, &Request::Unbind(unbind), fds);
+                }
                 Ok((ToKeeper::Hello(_), _)) => return Err(FrameError::Malformed("second hello")),
                 Err(FrameError::WouldBlock) => return Ok(true),
                 Err(FrameError::Closed) => return Ok(false),
@@ -399,6 +416,17 @@ struct Ready {
     inits: Vec<u64>,
     ended: Vec<u64>,
     servers: Vec<u64>,
+    mounted: Vec<u64>,
+}
+
+/// What of a sandbox the keeper waits for.
+enum Source {
+    /// The report of its init.
+    Setup,
+    /// The end of its init.
+    Init,
+    /// The end of its mounter.
+    Mounter,
 }
 
 impl Ready {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
@@ -52,6 +53,10 @@ pub(super) struct Sandbox {
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
     report: Vec<LayerReport>,
+    /// Its mount namespace, as far as it could be opened: what a mounter enters.
+    pub(super) mounts: Option<OwnedFd>,
+    /// A mounter that is at work in it.
+    pub(super) mounter: Option<OwnedFd>,
     made: Made,
 }
 
@@ -108,7 +113,7 @@ pub(super) struct Handover {
 }
 
 /// How long a killed init may take to be gone before the caller is told that it is not.
-const DEATH: Duration = Duration::from_secs(2);
+pub(super) const DEATH: Duration = Duration::from_secs(2);
 /// The same of one below a parent, whose processes may keep it from ending: it ends with the parent then.
 const DEATH_BELOW: Duration = Duration::from_millis(500);
 
@@ -174,6 +179,9 @@ impl Sandbox {
             setup: Some(setup),
             host_end: Some(host_end),
             report: cgroups.report(),
+            // Later the init will be closed to us, unless we are root.
+            mounts: open_mount_namespace(pid.as_raw_nonzero().get()),
+            mounter: None,
             made,
         };
         if let Err(failure) = sandbox.go_on() {
@@ -296,6 +304,8 @@ impl Sandbox {
     /// Reaps the ended init and says how it ended.
     pub(super) fn reap(&mut self) -> String {
         self.stage = Stage::Dead;
+        // It would keep all mounts alive.
+        self.mounts = None;
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
@@ -314,6 +324,9 @@ impl Sandbox {
         self.setup = None;
         self.host_end = None;
         self.deadline = None;
+        if !self.end_mounter() {
+            return Err("a mounter cannot be killed".to_owned());
+        }
         if self.stage != Stage::Dead {
             self.kill();
             let patience = if self.fork_of.is_some() { DEATH_BELOW } else { DEATH };
@@ -326,18 +339,23 @@ impl Sandbox {
     }
 
     fn wait_for_end(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-            // Rounding up must not turn a look into a wait.
-            let timeout = if timeout.is_zero() { Timespec::default() } else { super::timespec(left) };
-            match rustix::event::poll(&mut fds, Some(&timeout)) {
-                Ok(0) => return false,
-                Ok(_) => return true,
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
-            }
+        ends_within(&self.pidfd, timeout)
+    }
+}
+
+/// Waits for the end of a process.
+pub(super) fn ends_within(pidfd: &OwnedFd, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+        // Rounding up must not turn a look into a wait.
+        let timeout = if timeout.is_zero() { Timespec::default() } else { super::timespec(left) };
+        match rustix::event::poll(&mut fds, Some(&timeout)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -384,6 +402,11 @@ pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
     let behavior = if dumpable { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
     rustix::process::set_dumpable_behavior(behavior)
         .map_err(|errno| failure("change whether we are dumpable", errno))
+}
+
+fn open_mount_namespace(pid: i32) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/{pid}/ns/mnt"), flags, Mode::empty()).ok()
 }
 
 impl IdMaps {

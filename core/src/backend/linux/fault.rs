@@ -94,7 +94,7 @@ pub(super) fn errno(failure: &Failure) -> Errno {
 }
 
 /// What an error number means where it says nothing about the caller's own arguments.
-fn code_of(errno: Errno) -> ErrorCode {
+pub(super) fn code_of(errno: Errno) -> ErrorCode {
     match errno {
         Errno::ACCESS | Errno::PERM | Errno::ROFS => ErrorCode::PermissionDenied,
         Errno::NOSPC

@@ -16,7 +16,7 @@ use sandboxset_keeper::{FromInit, RUNTIME_LOG, ToInit};
 use super::fault;
 use super::init::{ANSWER, Patience};
 use super::sandbox::Inner;
-use crate::{DirEntry, Error, ErrorCode, FileKind, Phase, Result};
+use crate::{DirEntry, Error, ErrorCode, FileKind, LateFile, Phase, Result};
 
 /// Reads a whole regular file.
 pub(super) fn read(sandbox: &Inner, path: &Path, max_bytes: u64) -> Result<Vec<u8>> {
@@ -54,11 +54,21 @@ pub(super) fn read_tail(sandbox: &Inner, path: &Path, max_bytes: usize) -> Resul
 
 /// Creates or replaces a regular file.
 pub(super) fn write(sandbox: &Inner, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    write_file(sandbox, path, bytes, mode, false)
+}
+
+/// The same for one that is bound late, with the directories above it.
+pub(super) fn write_late(sandbox: &Inner, file: &LateFile) -> Result<()> {
+    write_file(sandbox, &file.path, &file.bytes, file.mode, true)
+        .map_err(|error| error.with_phase(Phase::Bind))
+}
+
+fn write_file(sandbox: &Inner, path: &Path, bytes: &[u8], mode: u32, parents: bool) -> Result<()> {
     let contents = sandboxset_keeper::sealed_memfd(bytes).map_err(|error| {
         Error::new(ErrorCode::NoCapacity, Phase::Files, "the contents do not fit in memory")
             .with_source(error)
     })?;
-    let request = ToInit::Write { path: path.as_os_str().as_bytes().to_vec(), mode };
+    let request = ToInit::Write { path: path.as_os_str().as_bytes().to_vec(), mode, parents };
     done(sandbox, path, &request, &[contents.as_fd()])
 }
 

@@ -1,7 +1,7 @@
 //! The keeper as the host sees it: started once, shared by all backends and sandboxes, ended with the last.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -278,12 +278,17 @@ impl Keeper {
     }
 
     fn send(&self, message: &ToKeeper) -> Result<()> {
+        self.send_with(message, &[])
+    }
+
+    /// Sends a message with descriptors.
+    pub(super) fn send_with(&self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) -> Result<()> {
         // Checked after the caller registered what it expects: the listening thread first says that the keeper is
         // dead and then drops what is expected, so that nobody waits for a dead keeper.
         if self.is_dead() {
             return Err(unavailable("the keeper died"));
         }
-        match sandboxset_keeper::send(&self.0.socket, message, &[]) {
+        match sandboxset_keeper::send(&self.0.socket, message, fds) {
             Err(FrameError::Closed) => {
                 // The listening thread has yet to see it; this one knows.
                 self.0.dead.store(true, Ordering::Release);

@@ -9,6 +9,7 @@ mod fault;
 mod files;
 mod init;
 mod keeper;
+mod late;
 #[cfg(feature = "oci")]
 mod oci;
 mod process;
@@ -35,8 +36,8 @@ use self::keeper::Keeper;
 use self::sandbox::LinuxSandbox;
 use crate::sandbox::check_host_path;
 use crate::{
-    Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, LayerPolicy,
-    Phase, Result, RootFs, SandboxId, SandboxSpec, ScratchDirs,
+    Backend, BackendSandbox, Capabilities, CreateRequest, Error, ErrorCode, IsolationReport, LateBinding,
+    LayerPolicy, Phase, Result, RootFs, SandboxId, SandboxSpec, ScratchDirs,
 };
 
 /// Makes sandboxes of Linux namespaces and cgroups. Thread-safe.
@@ -129,7 +130,15 @@ impl Backend for LinuxBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: true }
+        Capabilities {
+            pause: true,
+            exec: true,
+            connect: true,
+            files: true,
+            reset: true,
+            fork: true,
+            bind: true,
+        }
     }
 
     fn identity(&self) -> usize {
@@ -147,6 +156,13 @@ impl Backend for LinuxBackend {
 
     fn validate(&self, spec: &SandboxSpec) -> Result<()> {
         report::validate(spec)
+    }
+
+    fn validate_binding(&self, binding: &LateBinding) -> Result<()> {
+        if binding.limits.is_empty() {
+            return Ok(());
+        }
+        late::check_limits(&binding.limits, &self.isolation_report())
     }
 
     fn prepare(&self, mut spec: SandboxSpec) -> Result<SandboxSpec> {
@@ -253,14 +269,19 @@ impl std::fmt::Debug for LinuxBackend {
     }
 }
 
-fn limits(limits: &crate::Limits) -> Limits {
+/// Microseconds of CPU time in each period.
+fn cpu_quota_us(cpus: f64) -> u64 {
     /// The kernel's default period, and its least quota.
     const PERIOD_US: f64 = 100_000.0;
     const LEAST_QUOTA_US: u64 = 1000;
+    ((cpus * PERIOD_US) as u64).max(LEAST_QUOTA_US)
+}
+
+fn limits(limits: &crate::Limits) -> Limits {
     Limits {
         memory_bytes: limits.memory_bytes,
         pids: limits.pids,
-        cpu_quota_us: limits.cpus.map(|cpus| ((cpus * PERIOD_US) as u64).max(LEAST_QUOTA_US)),
+        cpu_quota_us: limits.cpus.map(cpu_quota_us),
         scratch_bytes: limits.scratch_bytes,
         scratch_inodes: limits.scratch_inodes,
         open_files: limits.open_files,

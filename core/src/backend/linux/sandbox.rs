@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use sandboxset_keeper::{FromInit, ToInit, remove_tree};
@@ -17,10 +18,10 @@ use super::env::Environment;
 use super::init::{ANSWER, Init, Patience};
 use super::keeper::{Created, Keeper, Obituary};
 use super::wait::{readable, readable_now};
-use super::{LinuxBackend, connect, exec, fault, files, reset};
+use super::{LinuxBackend, connect, exec, fault, files, late, reset};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
-    ErrorCode, Output, Phase, ResetReport, Result, SandboxId, Usage,
+    ErrorCode, LateBinding, Output, Phase, ResetReport, Result, SandboxId, Usage,
 };
 
 /// How long a killed sandbox may take to be gone, and then its keeper to remove what is left of it.
@@ -35,7 +36,7 @@ pub(super) struct Inner {
     pub(super) init: Init,
     pub(super) cgroups: SandboxCgroups,
     pub(super) env: Environment,
-    keeper: Arc<Keeper>,
+    pub(super) keeper: Arc<Keeper>,
     /// The name of its cgroup directories.
     cgroup_name: String,
     pub(super) pidfd: OwnedFd,
@@ -46,6 +47,8 @@ pub(super) struct Inner {
     forker: Option<LinuxBackend>,
     /// What it was like when nobody had used it, if it will be reset.
     pub(super) fresh: OnceLock<reset::Fresh>,
+    /// What was bound late and has to be taken back.
+    pub(super) late: Mutex<late::Late>,
     created_at: Instant,
     destroyed: AtomicBool,
 }
@@ -75,6 +78,7 @@ impl LinuxSandbox {
             disk_scratch,
             forker,
             fresh: OnceLock::new(),
+            late: Mutex::default(),
             created_at: Instant::now(),
             destroyed: AtomicBool::new(false),
         })))
@@ -213,6 +217,14 @@ impl BackendSandbox for LinuxSandbox {
 
     fn destroy(&self) -> Result<()> {
         self.0.destroy()
+    }
+
+    fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
+        late::bind(&self.0, binding, deadline)
+    }
+
+    fn unbind(&self, deadline: Instant) -> Result<()> {
+        late::unbind(&self.0, deadline)
     }
 
     fn prepare_reset(&self) -> Result<()> {

@@ -52,6 +52,13 @@ impl Files {
         Ok(())
     }
 
+    /// Makes a directory, and those above it.
+    pub(super) fn make_dir(&mut self, path: &Path) {
+        for dir in absolute(path).ancestors() {
+            self.nodes.entry(dir.to_owned()).or_insert(Node::Directory);
+        }
+    }
+
     pub(super) fn list(&self, path: &Path, max_entries: usize) -> Result<Vec<DirEntry>> {
         let directory = absolute(path);
         match self.nodes.get(&directory) {

@@ -21,7 +21,7 @@ use script::Shared;
 ///
 /// A command answers its arguments, joined by spaces and followed by a newline, and exits with 0; a call to the
 /// runtime answers the request; files live in memory. [`MockBackend::on_exec`] and [`MockBackend::on_call`] replace
-/// the first two. Clones share one script and one set of counters. Thread-safe.
+/// the first two. Secrets that are bound late are files too, and binds empty directories. Clones share one script and one set of counters. Thread-safe.
 #[derive(Clone, Debug, Default)]
 pub struct MockBackend {
     shared: Arc<Shared>,

@@ -1,6 +1,6 @@
 //! One sandbox in memory.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::runtime::MockStream;
 use super::script::{Counters, MockOperation, Shared};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
-    ErrorCode, Output, Phase, ResetReport, Result, SandboxId, Usage,
+    ErrorCode, LateBinding, Output, Phase, ResetReport, Result, SECRETS_DIR, SandboxId, Usage,
 };
 
 /// One sandbox, as its guard sees it.
@@ -32,6 +32,8 @@ pub(super) struct Body {
     files: Mutex<Files>,
     /// What was forked from it and still exists.
     children: Mutex<Vec<Weak<Body>>>,
+    /// What was mounted late.
+    mounted: Mutex<Vec<PathBuf>>,
     /// Signalled when something happened that a waiting call of this sandbox may wait for.
     pulse: (Mutex<()>, Condvar),
 }
@@ -46,6 +48,7 @@ impl Body {
             paused: AtomicBool::new(false),
             files: Mutex::new(Files::default()),
             children: Mutex::default(),
+            mounted: Mutex::default(),
             pulse: Default::default(),
         }
     }
@@ -171,6 +174,31 @@ impl BackendSandbox for MockSandbox {
         self.body.end_children();
         self.shared.unregister(&self.body);
         Ok(())
+    }
+
+    fn bind(&self, binding: &LateBinding, _deadline: Instant) -> Result<()> {
+        self.enter(MockOperation::Bind, Phase::Bind)?;
+        let mut files = self.body.files.lock();
+        for file in &binding.files {
+            files.write(&file.path, &file.bytes).map_err(|error| error.with_phase(Phase::Bind))?;
+        }
+        let mut mounted = self.body.mounted.lock();
+        for (name, secret) in &binding.secrets {
+            let path = Path::new(SECRETS_DIR).join(name);
+            files.write(&path, secret.expose())?;
+            mounted.push(path);
+        }
+        for bind in &binding.binds {
+            files.make_dir(&bind.target);
+            mounted.push(bind.target.clone());
+        }
+        Ok(())
+    }
+
+    fn unbind(&self, _deadline: Instant) -> Result<()> {
+        self.enter(MockOperation::Unbind, Phase::Bind)?;
+        let mut files = self.body.files.lock();
+        self.body.mounted.lock().drain(..).try_for_each(|path| files.remove(&path))
     }
 
     fn prepare_reset(&self) -> Result<()> {

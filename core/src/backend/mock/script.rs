@@ -35,6 +35,10 @@ pub enum MockOperation {
     Reset,
     /// Forking one, counted over all parents.
     Fork,
+    /// Binding late what a get asked for.
+    Bind,
+    /// Taking that back.
+    Unbind,
 }
 
 /// What happens at a scripted call.
@@ -54,7 +58,7 @@ pub enum MockFault {
     Panic,
 }
 
-pub(super) const OPERATIONS: usize = 10;
+pub(super) const OPERATIONS: usize = 12;
 
 /// How often each operation was called.
 pub(super) type Counters = [AtomicU64; OPERATIONS];
@@ -261,8 +265,15 @@ impl Shared {
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        let everything =
-            Capabilities { pause: true, exec: true, connect: true, files: true, reset: true, fork: true };
+        let everything = Capabilities {
+            pause: true,
+            exec: true,
+            connect: true,
+            files: true,
+            reset: true,
+            fork: true,
+            bind: true,
+        };
         self.state.lock().capabilities.unwrap_or(everything)
     }
 
@@ -314,6 +325,7 @@ fn failed(operation: MockOperation, cause: String) -> Error {
         MockOperation::Files => (ErrorCode::BackendUnavailable, Phase::Files),
         MockOperation::Reset => (ErrorCode::Internal, Phase::Use),
         MockOperation::Fork => (ErrorCode::ForkFailed, Phase::Fork),
+        MockOperation::Bind | MockOperation::Unbind => (ErrorCode::Internal, Phase::Bind),
     };
     Error::new(code, phase, cause)
 }

@@ -57,7 +57,7 @@ impl SandboxCgroups {
         }
     }
 
-    fn v1(&self, controller: Controller) -> Option<&OwnedFd> {
+    pub(super) fn v1(&self, controller: Controller) -> Option<&OwnedFd> {
         self.v1.iter().find(|(other, _)| *other == controller).map(|(_, dir)| dir)
     }
 }
@@ -72,7 +72,7 @@ fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-fn read(dir: &OwnedFd, name: &str) -> Result<String, Errno> {
+pub(super) fn read(dir: &OwnedFd, name: &str) -> Result<String, Errno> {
     let file = open_at(dir, name, OFlags::RDONLY)?;
     let mut buffer = [0u8; 4096];
     let length = rustix::io::pread(&file, &mut buffer[..], 0)?;

@@ -6,9 +6,11 @@ mod counters;
 mod freezer;
 mod lane;
 mod leftovers;
+mod limits;
 mod plan;
 
 pub(super) use control::SandboxCgroups;
 pub(super) use lane::Lane;
 pub(super) use leftovers::{owner_dirs, remove_group, remove_owner};
+pub(super) use limits::Tightened;
 pub(super) use plan::{World, detect, is_occupied, survey};

@@ -1,0 +1,72 @@
+//! Mounters: started on request, reaped when they end, killed with their sandbox. The keeper does not wait for them;
+//! they answer the host themselves.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use sandboxset_keeper::Failure;
+
+use super::Keeper;
+use super::sandbox::{Sandbox, failure};
+use crate::mounter::{self, Request};
+use crate::sys::{self, Forked};
+
+impl Keeper {
+    /// Starts a mounter, which answers on the first of the descriptors. If it cannot be started, that is closed.
+    pub(super) fn start_mounter(&mut self, id: u64, request: &Request, fds: Vec<OwnedFd>) {
+        let mut fds = fds.into_iter();
+        let Some(reply) = fds.next() else { return };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if let Err(failure) = sandbox.start_mounter(request, &reply, fds.next()) {
+            let _ = sandboxset_keeper::send(&reply, &sandboxset_keeper::MounterResult::Err(failure), &[]);
+        }
+    }
+}
+
+impl Sandbox {
+    fn start_mounter(
+        &mut self,
+        request: &Request,
+        reply: &OwnedFd,
+        secrets: Option<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let refused = |step: &str| Failure { step: step.to_owned(), errno: 0 };
+        if self.mounter.is_some() {
+            return Err(refused("wait for another mounter"));
+        }
+        let namespace = self.mounts.as_ref().ok_or_else(|| refused("find its mount namespace"))?;
+        match sys::clone3(0, None).map_err(|errno| failure("start a mounter", errno))? {
+            Forked::Parent(_, pidfd) => {
+                self.mounter = Some(pidfd);
+                Ok(())
+            }
+            Forked::Child => {
+                let copy = |fd: &OwnedFd| fd.try_clone();
+                match (copy(reply), copy(namespace), copy(secrets.as_ref().unwrap_or(reply))) {
+                    (Ok(reply), Ok(namespace), Ok(secrets)) => {
+                        mounter::main([reply, namespace, secrets], request)
+                    }
+                    _ => sys::exit(1),
+                }
+            }
+        }
+    }
+
+    /// Its mounter ended.
+    pub(super) fn reap_mounter(&mut self) {
+        if let Some(pidfd) = self.mounter.take() {
+            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+
+    /// Ends a mounter that is still at work. `false` if it cannot be killed.
+    pub(super) fn end_mounter(&mut self) -> bool {
+        let Some(pidfd) = &self.mounter else { return true };
+        let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
+        if !super::sandbox::ends_within(pidfd, super::sandbox::DEATH) {
+            return false;
+        }
+        self.reap_mounter();
+        true
+    }
+}
