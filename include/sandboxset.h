@@ -208,6 +208,12 @@
 // An operation of a mock: forking a parent.
 #define SANDBOXSET_MOCK_FORK 7
 
+// An operation of a mock: binding late what a get asked for.
+#define SANDBOXSET_MOCK_BIND 8
+
+// An operation of a mock: taking that back.
+#define SANDBOXSET_MOCK_UNBIND 9
+
 // A fault of a mock: the call fails, with `message` as its cause.
 #define SANDBOXSET_MOCK_FAIL 0
 
@@ -361,7 +367,100 @@ typedef struct sandboxset_capabilities {
   uint32_t reset;
   // 1 if they can be forked, when their runtime can.
   uint32_t fork;
+  // 1 if they can be given secrets, files, binds and tighter limits when they are warm already.
+  uint32_t bind;
+  // 0.
+  uint32_t reserved;
 } sandboxset_capabilities;
+
+// A secret: a file of mode 0400 below /run/secrets. Initialise it with sandboxset_secret_init. The library overwrites
+// its own copy when it has sent it.
+typedef struct sandboxset_secret {
+  // sizeof(sandboxset_secret).
+  size_t struct_size;
+  // The name of the file. Required.
+  const char *name;
+  // What it holds; NULL, the default, only with length 0.
+  const uint8_t *bytes;
+  // The number of bytes; default 0.
+  size_t length;
+} sandboxset_secret;
+
+// A file that is written into the scratch dir before the sandbox is handed out. Initialise it with
+// sandboxset_late_file_init.
+typedef struct sandboxset_late_file {
+  // sizeof(sandboxset_late_file).
+  size_t struct_size;
+  // A path: relative to the scratch dir, or absolute and below it. Missing directories are made. Required.
+  const char *path;
+  // What it holds; NULL, the default, only with length 0.
+  const uint8_t *bytes;
+  // The number of bytes; default 0.
+  size_t length;
+  // Its permission bits, at most 0777; default 0644.
+  uint32_t mode;
+  // Must be 0.
+  uint32_t reserved;
+} sandboxset_late_file;
+
+// A file or directory of the host that is visible in every sandbox of a set. Initialise it with
+// sandboxset_bind_init.
+typedef struct sandboxset_bind {
+  // sizeof(sandboxset_bind).
+  size_t struct_size;
+  // An absolute path on the host. Required.
+  const char *source;
+  // An absolute path in the sandbox. Required.
+  const char *target;
+  // 1 if the sandbox may write to it, 0 (the default) if not. Two sandboxes that share a writable bind are not
+  // isolated from each other by it.
+  uint32_t writable;
+  // Must be 0.
+  uint32_t reserved;
+} sandboxset_bind;
+
+// Limits for one holder, tighter than the spec's or the same; a looser one is an error. Initialise it with
+// sandboxset_late_limits_init.
+typedef struct sandboxset_late_limits {
+  // sizeof(sandboxset_late_limits).
+  size_t struct_size;
+  // Bytes of memory, swap included; 0, the default, is the spec's.
+  uint64_t memory_bytes;
+  // CPU time per time, in cores; 0, the default, is the spec's.
+  double cpus;
+  // Processes and threads; 0, the default, is the spec's.
+  uint32_t pids;
+  // Must be 0.
+  uint32_t reserved;
+} sandboxset_late_limits;
+
+// What one holder gets on top of the spec, from its get until its put. Initialise it with
+// sandboxset_late_binding_init.
+//
+// At the put the variables are forgotten and the limits are the spec's again. The code in the sandbox may have copied
+// secrets, files and what is bound; so a sandbox that had any of them is used again only by a set with
+// SANDBOXSET_REUSE_RESET, after it was verified that nothing is left, and destroyed at its put by any other set.
+typedef struct sandboxset_late_binding {
+  // sizeof(sandboxset_late_binding).
+  size_t struct_size;
+  // Variables of every command of this holder, on top of the spec's and beneath the command's own: "KEY=VALUE"
+  // strings and a final NULL. Not for secrets. Default NULL: none.
+  const char *const *env;
+  // Files of mode 0400 below /run/secrets, in memory that is never swapped out: an array of pointers. Default NULL.
+  const struct sandboxset_secret *const *secrets;
+  // The number of pointers in `secrets`; default 0.
+  size_t secrets_length;
+  // Files below the scratch dir: an array of pointers. Default NULL.
+  const struct sandboxset_late_file *const *files;
+  // The number of pointers in `files`; default 0.
+  size_t files_length;
+  // Files and directories of the host, always read-only: an array of pointers. Default NULL.
+  const struct sandboxset_bind *const *binds;
+  // The number of pointers in `binds`; default 0.
+  size_t binds_length;
+  // Limits that are tighter than the spec's; NULL, the default, for the spec's.
+  const struct sandboxset_late_limits *limits;
+} sandboxset_late_binding;
 
 // A program, its arguments and its surroundings. Initialise it with sandboxset_command_init. What it points to is
 // copied by the call that takes it.
@@ -476,6 +575,8 @@ typedef struct sandboxset_get_options {
   uint32_t acquire;
   // Ends the wait early; NULL, the default, for nothing.
   const struct sandboxset_cancel *cancel;
+  // What this holder gets on top of the spec, bound after the wait, within 5 s; NULL, the default, for nothing.
+  const struct sandboxset_late_binding *binding;
 } sandboxset_get_options;
 
 // What happens at a scripted call of a mock. Initialise it with sandboxset_mock_fault_init.
@@ -523,22 +624,6 @@ typedef struct sandboxset_layer {
   // 0.
   uint32_t reserved;
 } sandboxset_layer;
-
-// A file or directory of the host that is visible in every sandbox of a set. Initialise it with
-// sandboxset_bind_init.
-typedef struct sandboxset_bind {
-  // sizeof(sandboxset_bind).
-  size_t struct_size;
-  // An absolute path on the host. Required.
-  const char *source;
-  // An absolute path in the sandbox. Required.
-  const char *target;
-  // 1 if the sandbox may write to it, 0 (the default) if not. Two sandboxes that share a writable bind are not
-  // isolated from each other by it.
-  uint32_t writable;
-  // Must be 0.
-  uint32_t reserved;
-} sandboxset_bind;
 
 // Limits of one sandbox, all its processes together. Initialise it with sandboxset_limits_init.
 typedef struct sandboxset_limits {
@@ -758,6 +843,18 @@ sandboxset_code sandboxset_backend_isolation_report(const struct sandboxset_back
 // Frees the handle; sets made from it live on. Accepts NULL.
 void sandboxset_backend_free(struct sandboxset_backend *backend);
 
+// Fills the late binding with its defaults. `struct_size` is sizeof(sandboxset_late_binding).
+void sandboxset_late_binding_init(struct sandboxset_late_binding *late_binding, size_t struct_size);
+
+// Fills the secret with its defaults. `struct_size` is sizeof(sandboxset_secret).
+void sandboxset_secret_init(struct sandboxset_secret *secret, size_t struct_size);
+
+// Fills the late file with its defaults. `struct_size` is sizeof(sandboxset_late_file).
+void sandboxset_late_file_init(struct sandboxset_late_file *late_file, size_t struct_size);
+
+// Fills the late limits with their defaults. `struct_size` is sizeof(sandboxset_late_limits).
+void sandboxset_late_limits_init(struct sandboxset_late_limits *late_limits, size_t struct_size);
+
 // Answers where the bytes are and how many: borrowed from `bytes`, not NUL-terminated, never NULL.
 sandboxset_code sandboxset_bytes_data(const struct sandboxset_bytes *bytes,
                                       const uint8_t **out_data,
@@ -845,7 +942,7 @@ sandboxset_code sandboxset_error_code(const struct sandboxset_error *error);
 // The name of the code, for example "STALE_REF". A static string; "OK" for NULL.
 const char *sandboxset_error_name(const struct sandboxset_error *error);
 
-// Where the error arose: "configure", "wait", "create", "pause", "unpause", "use", "exec", "files", "connect",
+// Where the error arose: "configure", "wait", "create", "pause", "unpause", "bind", "use", "exec", "files", "connect",
 // "destroy" or "close". A static string; "" for NULL.
 const char *sandboxset_error_phase(const struct sandboxset_error *error);
 

@@ -59,6 +59,10 @@ pub struct sandboxset_capabilities {
     pub reset: u32,
     /// 1 if they can be forked, when their runtime can.
     pub fork: u32,
+    /// 1 if they can be given secrets, files, binds and tighter limits when they are warm already.
+    pub bind: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), size first, raw pointers, no padding.
@@ -73,7 +77,7 @@ unsafe impl Plain for sandboxset_linux_options {
 
 // SAFETY: repr(C), size first, integers, no padding.
 unsafe impl Plain for sandboxset_capabilities {
-    const FIRST_SIZE: usize = 32;
+    const FIRST_SIZE: usize = 40;
 
     fn defaults() -> Self {
         sandboxset_capabilities {
@@ -84,6 +88,8 @@ unsafe impl Plain for sandboxset_capabilities {
             files: 0,
             reset: 0,
             fork: 0,
+            bind: 0,
+            reserved: 0,
         }
     }
 }
@@ -150,6 +156,7 @@ pub unsafe extern "C" fn sandboxset_backend_get_capabilities(
             files: answer.files.into(),
             reset: answer.reset.into(),
             fork: answer.fork.into(),
+            bind: answer.bind.into(),
             ..Plain::defaults()
         };
         caller.fill(capabilities, value, "capabilities")

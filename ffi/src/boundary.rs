@@ -113,6 +113,29 @@ impl Caller {
         Ok(unsafe { std::slice::from_raw_parts(data, length) })
     }
 
+    /// An array of pointers of the caller's; NULL only with length 0.
+    pub(crate) fn pointers<T>(
+        &self,
+        array: *const *const T,
+        length: usize,
+        parameter: &'static str,
+    ) -> Result<Vec<*const T>> {
+        /// More of anything than the core accepts; a larger count surely is garbage.
+        const MAX_POINTERS: usize = 1 << 16;
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        if array.is_null() {
+            return Err(is_null(parameter));
+        }
+        if length > MAX_POINTERS {
+            let field = format!("{parameter}_length");
+            return Err(Error::invalid(field, format_args!("{length} is too large")));
+        }
+        // SAFETY: an argument of this call, see `Caller`; each is below the length that the caller gave.
+        Ok((0..length).map(|index| unsafe { array.add(index).read_unaligned() }).collect())
+    }
+
     /// A buffer of the caller's to read into. The caller's memory may be uninitialised, so it is zeroed first.
     pub(crate) fn buffer(&self, data: *mut u8, length: usize, parameter: &'static str) -> Result<Buffer<'_>> {
         if length == 0 {

@@ -46,7 +46,7 @@ pub unsafe extern "C" fn sandboxset_error_name(error: *const sandboxset_error) -
     crate::code::sandboxset_code_name(unsafe { sandboxset_error_code(error) })
 }
 
-/// Where the error arose: "configure", "wait", "create", "pause", "unpause", "use", "exec", "files", "connect",
+/// Where the error arose: "configure", "wait", "create", "pause", "unpause", "bind", "use", "exec", "files", "connect",
 /// "destroy" or "close". A static string; "" for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_error_phase(error: *const sandboxset_error) -> *const c_char {
@@ -59,6 +59,7 @@ pub unsafe extern "C" fn sandboxset_error_phase(error: *const sandboxset_error) 
         Phase::Fork => c"fork",
         Phase::Pause => c"pause",
         Phase::Unpause => c"unpause",
+        Phase::Bind => c"bind",
         Phase::Use => c"use",
         Phase::Exec => c"exec",
         Phase::Files => c"files",

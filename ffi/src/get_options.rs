@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sandboxset::{Acquire, GetOptions, Result};
 
+use crate::binding::{self, sandboxset_late_binding};
 use crate::boundary::Caller;
 use crate::cancel::sandboxset_cancel;
 use crate::options::{self, Plain};
@@ -37,11 +38,13 @@ pub struct sandboxset_get_options {
     pub acquire: u32,
     /// Ends the wait early; NULL, the default, for nothing.
     pub cancel: *const sandboxset_cancel,
+    /// What this holder gets on top of the spec, bound after the wait, within 5 s; NULL, the default, for nothing.
+    pub binding: *const sandboxset_late_binding,
 }
 
 // SAFETY: repr(C), size first, integers and a raw pointer, no padding.
 unsafe impl Plain for sandboxset_get_options {
-    const FIRST_SIZE: usize = 32;
+    const FIRST_SIZE: usize = 40;
 
     fn defaults() -> Self {
         sandboxset_get_options {
@@ -50,6 +53,7 @@ unsafe impl Plain for sandboxset_get_options {
             no_wait: 0,
             acquire: SANDBOXSET_ACQUIRE_ANY,
             cancel: std::ptr::null(),
+            binding: std::ptr::null(),
         }
     }
 }
@@ -82,5 +86,8 @@ pub(crate) fn read(caller: &Caller, get_options: *const sandboxset_get_options) 
         other => return Err(unknown(other, "acquire", "SANDBOXSET_ACQUIRE_")),
     };
     options.cancel = caller.borrow_optional(from.cancel, "cancel")?.cloned();
+    if !from.binding.is_null() {
+        options.binding = Some(binding::read(caller, from.binding)?);
+    }
     Ok(options)
 }

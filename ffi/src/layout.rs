@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use crate::options::Plain;
-use crate::{backend, command, config, dir, event, get_options, mock, report, spec, stats, usage};
+use crate::{backend, binding, command, config, dir, event, get_options, mock, report, spec, stats, usage};
 
 macro_rules! layout {
     ($table:ident, $($module:ident::$name:ident { $($field:ident),* $(,)? })*) => {$(
@@ -24,7 +24,7 @@ fn the_layout_is_the_frozen_one() {
     let mut table = String::new();
     layout! { table,
         backend::sandboxset_linux_options { struct_size, keeper, image_cache }
-        backend::sandboxset_capabilities { struct_size, pause, exec, connect, files, reset, fork }
+        backend::sandboxset_capabilities { struct_size, pause, exec, connect, files, reset, fork, bind, reserved }
         mock::sandboxset_mock_fault { struct_size, kind, reserved, message, delay_ms }
         spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers }
         spec::sandboxset_bind { struct_size, source, target, writable, reserved }
@@ -33,7 +33,12 @@ fn the_layout_is_the_frozen_one() {
         spec::sandboxset_runtime { struct_size, args, env, ready_timeout_ms, forks, reserved }
         config::sandboxset_config { struct_size, max_size, min_idle, max_waiters, get_timeout_ms,
             create_timeout_ms, reuse, reserved, scratch_dirs, clock, parent, max_forks }
-        get_options::sandboxset_get_options { struct_size, timeout_ms, no_wait, acquire, cancel }
+        get_options::sandboxset_get_options { struct_size, timeout_ms, no_wait, acquire, cancel, binding }
+        binding::sandboxset_late_binding { struct_size, env, secrets, secrets_length, files, files_length, binds,
+            binds_length, limits }
+        binding::sandboxset_secret { struct_size, name, bytes, length }
+        binding::sandboxset_late_file { struct_size, path, bytes, length, mode, reserved }
+        binding::sandboxset_late_limits { struct_size, memory_bytes, cpus, pids, reserved }
         command::sandboxset_command { struct_size, args, env, cwd, stdin_mode, on_overflow, stdin_bytes,
             stdin_length, timeout_ms, grace_ms, output_bytes, memory_bytes, cpu_seconds, cancel }
         usage::sandboxset_usage { struct_size, wall_ns, cpu_ns, peak_memory_bytes, memory_bytes, pids, reserved }

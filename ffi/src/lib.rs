@@ -26,6 +26,7 @@ mod text;
 mod layout;
 
 pub mod backend;
+pub mod binding;
 pub mod bytes;
 pub mod cancel;
 pub mod clock;

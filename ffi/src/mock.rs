@@ -29,6 +29,10 @@ pub const SANDBOXSET_MOCK_DEATH: u32 = 5;
 pub const SANDBOXSET_MOCK_RESET: u32 = 6;
 /// An operation of a mock: forking a parent.
 pub const SANDBOXSET_MOCK_FORK: u32 = 7;
+/// An operation of a mock: binding late what a get asked for.
+pub const SANDBOXSET_MOCK_BIND: u32 = 8;
+/// An operation of a mock: taking that back.
+pub const SANDBOXSET_MOCK_UNBIND: u32 = 9;
 
 /// A fault of a mock: the call fails, with `message` as its cause.
 pub const SANDBOXSET_MOCK_FAIL: u32 = 0;
@@ -172,6 +176,8 @@ fn to_operation(operation: u32) -> Result<MockOperation> {
         SANDBOXSET_MOCK_DEATH => Ok(MockOperation::Death),
         SANDBOXSET_MOCK_RESET => Ok(MockOperation::Reset),
         SANDBOXSET_MOCK_FORK => Ok(MockOperation::Fork),
+        SANDBOXSET_MOCK_BIND => Ok(MockOperation::Bind),
+        SANDBOXSET_MOCK_UNBIND => Ok(MockOperation::Unbind),
         other => Err(unknown(other, "operation", "SANDBOXSET_MOCK_")),
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::{OsString, c_char};
 use std::time::Duration;
 
-use sandboxset::{Bind, Error, LayerPolicy, Limits, Result, RootFs, Runtime, SandboxSpec};
+use sandboxset::{Bind, LayerPolicy, Limits, Result, RootFs, Runtime, SandboxSpec};
 
 use crate::boundary::Caller;
 use crate::options::{self, Plain};
@@ -202,9 +202,6 @@ pub unsafe extern "C" fn sandboxset_runtime_init(runtime: *mut sandboxset_runtim
     unsafe { options::init(runtime, struct_size) };
 }
 
-/// More binds than the core accepts; a larger count surely is garbage.
-const MAX_BINDS: usize = 1 << 16;
-
 /// The recipe that C gave; the core checks its values.
 pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<SandboxSpec> {
     let from = caller.options(spec, "spec")?;
@@ -213,7 +210,8 @@ pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<Sand
         spec.root = RootFs::parse(root)?;
     }
     spec.code_dir = caller.optional_path(from.code_dir, "code_dir")?;
-    spec.binds = read_binds(caller, &from)?;
+    const BIND: [&str; 5] = ["binds", "binds.source", "binds.target", "binds.writable", "binds.reserved"];
+    spec.binds = read_binds(caller, from.binds, from.binds_length, BIND)?;
     spec.env = caller.env(from.env, "env")?;
     spec.limits = read_limits(caller, from.limits)?;
     if !from.runtime.is_null() {
@@ -223,27 +221,24 @@ pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<Sand
     Ok(spec)
 }
 
-fn read_binds(caller: &Caller, spec: &sandboxset_spec) -> Result<Vec<Bind>> {
-    if spec.binds_length == 0 {
-        return Ok(Vec::new());
-    }
-    if spec.binds.is_null() {
-        return Err(crate::boundary::is_null("binds"));
-    }
-    if spec.binds_length > MAX_BINDS {
-        return Err(Error::invalid("binds_length", format_args!("{} is too large", spec.binds_length)));
-    }
-    let bind_at = |index| {
-        // SAFETY: what an argument of this call points to, see `Caller`; below the length that the caller gave.
-        let bind = caller.required_options(unsafe { spec.binds.add(index).read_unaligned() }, "binds")?;
-        check_reserved(bind.reserved, "binds.reserved")?;
+/// The binds of a list; `names` are those of the list and of its fields.
+pub(crate) fn read_binds(
+    caller: &Caller,
+    binds: *const *const sandboxset_bind,
+    length: usize,
+    names: [&'static str; 5],
+) -> Result<Vec<Bind>> {
+    let [list, source, target, writable, reserved] = names;
+    let read = |bind: *const sandboxset_bind| {
+        let bind = caller.required_options(bind, list)?;
+        check_reserved(bind.reserved, reserved)?;
         Ok(Bind {
-            source: caller.path(bind.source, "binds.source")?.to_owned(),
-            target: caller.path(bind.target, "binds.target")?.to_owned(),
-            writable: to_bool(bind.writable, "binds.writable")?,
+            source: caller.path(bind.source, source)?.to_owned(),
+            target: caller.path(bind.target, target)?.to_owned(),
+            writable: to_bool(bind.writable, writable)?,
         })
     };
-    (0..spec.binds_length).map(bind_at).collect()
+    caller.pointers(binds, length, list)?.into_iter().map(read).collect()
 }
 
 fn read_layers(caller: &Caller, layers: *const *const c_char) -> Result<Vec<(String, LayerPolicy)>> {

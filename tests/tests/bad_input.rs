@@ -11,8 +11,8 @@ use std::time::Duration;
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::backend::mock::MockBackend;
 use sandboxset::{
-    Backend, Bind, Command, Config, Error, GetOptions, Limits, Result, RootFs, Runtime, SandboxRef,
-    SandboxSet, SandboxSpec, SandboxState, ScratchDirs, Stdin,
+    Backend, Bind, Command, Config, Error, GetOptions, LateBinding, LateFile, Limits, Result, RootFs,
+    Runtime, SandboxRef, SandboxSet, SandboxSpec, SandboxState, ScratchDirs, Secret, Stdin,
 };
 use sandboxset_tests::census::Scope;
 use serde_json::Value;
@@ -103,21 +103,45 @@ fn spec(case: &Case) -> SandboxSpec {
         "root" => spec.root = RootFs::Directory(string(value).into()),
         "code_dir" => spec.code_dir = Some(string(value).into()),
         "env" => spec.env = pairs(value),
-        "binds" => {
-            spec.binds = value
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|bind| Bind {
-                    source: string(&bind["source"]).into(),
-                    target: string(&bind["target"]).into(),
-                    writable: false,
-                })
-                .collect();
-        }
+        "binds" => spec.binds = binds(value),
         other => panic!("no spec {other}"),
     }
     spec
+}
+
+fn binds(value: &Value) -> Vec<Bind> {
+    let bind = |bind: &Value| Bind {
+        source: string(&bind["source"]).into(),
+        target: string(&bind["target"]).into(),
+        writable: bind["writable"].as_bool().unwrap_or(false),
+    };
+    value.as_array().unwrap().iter().map(bind).collect()
+}
+
+/// JSON has no words for what is no number.
+fn float(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| string(value).parse().unwrap())
+}
+
+fn binding(case: &Case) -> LateBinding {
+    let mut binding = LateBinding::default();
+    let value = &case.value;
+    let file = LateFile { path: "never".into(), bytes: Vec::new(), mode: 0o600 };
+    match &*case.argument {
+        "env" => binding.env = pairs(value),
+        "secrets" => {
+            let secret = |(name, bytes): (OsString, OsString)| (name, Secret::from(bytes.as_encoded_bytes()));
+            binding.secrets = pairs(value).into_iter().map(secret).collect();
+        }
+        "files.path" => binding.files = vec![LateFile { path: string(value).into(), ..file }],
+        "files.mode" => binding.files = vec![LateFile { mode: number(value) as u32, ..file }],
+        "binds" => binding.binds = binds(value),
+        "limits.memory_bytes" => binding.limits.memory_bytes = Some(number(value)),
+        "limits.pids" => binding.limits.pids = Some(number(value) as u32),
+        "limits.cpus" => binding.limits.cpus = Some(float(value)),
+        other => panic!("no binding {other}"),
+    }
+    binding
 }
 
 fn limits(case: &Case) -> Limits {
@@ -126,10 +150,7 @@ fn limits(case: &Case) -> Limits {
     match &*case.argument {
         "memory_bytes" => limits.memory_bytes = number(value),
         "pids" => limits.pids = number(value) as u32,
-        "cpus" => {
-            // JSON has no words for these two.
-            limits.cpus = Some(value.as_f64().unwrap_or_else(|| string(value).parse().unwrap()));
-        }
+        "cpus" => limits.cpus = Some(float(value)),
         "scratch_bytes" => limits.scratch_bytes = number(value),
         "scratch_inodes" => limits.scratch_inodes = number(value),
         "open_files" => limits.open_files = number(value),
@@ -177,6 +198,10 @@ fn attempt(case: &Case, backend: &Arc<dyn Backend>, set: &SandboxSet, sandbox: &
         "limits" => new(SandboxSpec { limits: limits(case), ..SandboxSpec::default() }, Config::default()),
         "runtime" => {
             new(SandboxSpec { runtime: Some(runtime(case)), ..SandboxSpec::default() }, Config::default())
+        }
+        "binding" => {
+            let options = GetOptions { binding: Some(binding(case)), ..GetOptions::default() };
+            set.get_or_create_unpaused(&options).map(drop)
         }
         "command" => {
             let command = command(case);

@@ -241,6 +241,8 @@ fn operation_of(value: &Bound<'_, PyAny>) -> PyResult<MockOperation> {
         ("files", MockOperation::Files),
         ("reset", MockOperation::Reset),
         ("fork", MockOperation::Fork),
+        ("bind", MockOperation::Bind),
+        ("unbind", MockOperation::Unbind),
     ];
     choice("operation", &Some(value.clone()), MockOperation::Create, &choices)
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod backend;
+mod binding;
 mod cancel;
 mod command;
 mod connection;

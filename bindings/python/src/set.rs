@@ -10,6 +10,7 @@ use sandboxset::{Acquire, GetOptions, Phase};
 use crate::arguments::{
     Optional, boolean, choice, integer, integer_or, not_picklable, seconds, seconds_or, wrong_type,
 };
+use crate::binding;
 use crate::cancel::token;
 use crate::errors::raise;
 use crate::events::EventStream;
@@ -122,7 +123,7 @@ impl SandboxSet {
     }
 
     /// A running sandbox: the most recently used idle one, else a new one, else the first that comes free.
-    #[pyo3(signature = (*, timeout=None, no_wait=None, acquire=None, cancel=None))]
+    #[pyo3(signature = (*, timeout=None, no_wait=None, acquire=None, cancel=None, binding=None))]
     fn get_or_create_unpaused(
         &self,
         py: Python<'_>,
@@ -130,6 +131,7 @@ impl SandboxSet {
         no_wait: Optional<'_>,
         acquire: Optional<'_>,
         cancel: Optional<'_>,
+        binding: Optional<'_>,
     ) -> PyResult<SandboxRef> {
         let choices =
             [("any", Acquire::Any), ("reuse_only", Acquire::ReuseOnly), ("fresh_only", Acquire::FreshOnly)];
@@ -138,13 +140,14 @@ impl SandboxSet {
             no_wait: no_wait.map_or(Ok(false), |no_wait| boolean("no_wait", &no_wait))?,
             acquire: choice("acquire", &acquire, Acquire::Any, &choices)?,
             cancel: token(&cancel)?,
+            binding: binding::binding(&binding)?,
         };
         if !on_main_thread(py)? {
             let core = detached(py, Phase::Wait, || self.core.get_or_create_unpaused(&options))?;
             return Ok(self.hand_out(py, core));
         }
         // The main thread must not wait; but most gets do not have to.
-        let idle = options.cancel.is_none();
+        let idle = options.cancel.is_none() && options.binding.is_none();
         if idle && let Some(core) = detached(py, Phase::Wait, || self.core.get_idle(options.acquire))? {
             return Ok(self.hand_out(py, core));
         }

@@ -43,7 +43,7 @@ impl Arguments<'_> {
         spec.code_dir = self.code_dir.as_ref().map(|path| host_path("code_dir", path)).transpose()?;
         if let Some(binds) = &self.binds {
             let binds = items("binds", "a list or tuple of Bind", binds)?;
-            spec.binds = binds.iter().map(bind).collect::<PyResult<_>>()?;
+            spec.binds = binds.iter().map(|value| bind("binds", value)).collect::<PyResult<_>>()?;
         }
         spec.env = environment("env", &self.env)?;
         if let Some(value) = &self.limits {
@@ -92,12 +92,13 @@ fn root_fs(value: &Bound<'_, PyAny>) -> PyResult<RootFs> {
     })
 }
 
-fn bind(value: &Bound<'_, PyAny>) -> PyResult<Bind> {
-    check_class("binds", "Bind", value)?;
+/// One bind of the list of this name.
+pub(crate) fn bind(list: &str, value: &Bound<'_, PyAny>) -> PyResult<Bind> {
+    check_class(list, "Bind", value)?;
     Ok(Bind {
-        source: host_path("binds.source", &value.getattr("source")?)?,
-        target: sandbox_path("binds.target", &value.getattr("target")?)?,
-        writable: boolean("binds.writable", &value.getattr("writable")?)?,
+        source: host_path(&format!("{list}.source"), &value.getattr("source")?)?,
+        target: sandbox_path(&format!("{list}.target"), &value.getattr("target")?)?,
+        writable: boolean(&format!("{list}.writable"), &value.getattr("writable")?)?,
     })
 }
 
@@ -139,12 +140,12 @@ fn layers(value: &Optional<'_>) -> PyResult<Vec<(String, LayerPolicy)>> {
 }
 
 /// An attribute, `None` if it says so.
-fn field<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Optional<'py>> {
+pub(crate) fn field<'py>(value: &Bound<'py, PyAny>, name: &str) -> PyResult<Optional<'py>> {
     let field = value.getattr(name)?;
     Ok(if field.is_none() { None } else { Some(field) })
 }
 
-fn check_class(argument: &str, class: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn check_class(argument: &str, class: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let expected = value.py().import("sandboxset.config")?.getattr(class)?;
     if value.is_instance(&expected)? {
         return Ok(());

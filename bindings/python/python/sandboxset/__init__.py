@@ -33,7 +33,7 @@ from ._native import (
     propose_tree,
 )
 from ._set import CommandPolicy, SandboxSet
-from .config import Bind, Limits, Runtime
+from .config import Bind, LateBinding, LateFile, LateLimits, Limits, Runtime
 from .errors import (
     BackendUnavailableError,
     CancelledError,
@@ -82,6 +82,9 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidStateError",
     "IsolationReport",
+    "LateBinding",
+    "LateFile",
+    "LateLimits",
     "Layer",
     "Limits",
     "LinuxBackend",

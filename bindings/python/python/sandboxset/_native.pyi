@@ -6,7 +6,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from .config import Bind, Limits, Name, Runtime
+from .config import Bind, LateBinding, Limits, Name, Runtime
 from .zygote_tree import FunctionImports, Package
 
 __all__ = [
@@ -41,7 +41,18 @@ __all__ = [
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Operation: TypeAlias = Literal[
-    "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset", "fork"
+    "create",
+    "pause",
+    "unpause",
+    "destroy",
+    "exec",
+    "death",
+    "connect",
+    "files",
+    "reset",
+    "fork",
+    "bind",
+    "unbind",
 ]
 _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory", "output_limit"]
 
@@ -181,11 +192,13 @@ class SandboxSet:
         no_wait: bool | None = None,
         acquire: Literal["any", "reuse_only", "fresh_only"] | None = None,
         cancel: CancelToken | None = None,
+        binding: LateBinding | None = None,
     ) -> SandboxRef:
         """A running sandbox: the most recently used idle one, else a new one, else the first that comes free.
 
         `timeout` is how long to wait, by default the set's `get_timeout`; zero is one try. With `no_wait` the call
-        fails with `ExhaustedError` instead of waiting. `acquire` says which sandboxes will do.
+        fails with `ExhaustedError` instead of waiting. `acquire` says which sandboxes will do. `binding` is what this
+        holder gets on top of the set's recipe; it is bound after the wait, within 5 seconds.
         """
 
     def prewarm(self, count: int, *, timeout: float | None = None) -> int:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Bind", "Limits", "Runtime"]
+__all__ = ["Bind", "LateBinding", "LateFile", "LateLimits", "Limits", "Runtime"]
 
 #: A name of the operating system: a path, an argument, a variable.
 Name: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+_Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +68,48 @@ class Runtime:
     forks: bool = False
     """Whether it is a fork server, so that its sandboxes can be parents. In a set with a parent ``args`` are what each
     fork is told, not a program that is started."""
+
+
+@dataclass(frozen=True, slots=True)
+class LateFile:
+    """A file that is written into the scratch dir before a sandbox is handed out."""
+
+    path: Name
+    """Relative to the scratch dir, or absolute and below it. Missing directories are made."""
+    data: _Bytes = field(repr=False)
+    """What it holds."""
+    mode: int = 0o644
+    """Its permission bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateLimits:
+    """Limits for one holder, tighter than the set's or the same. ``None`` is the set's; a looser one is an error."""
+
+    memory_bytes: int | None = None
+    """Memory, swap included. What the sandbox holds already counts."""
+    pids: int | None = None
+    """Processes and threads."""
+    cpus: float | None = None
+    """CPU time per time, in cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LateBinding:
+    """What one holder gets on top of the set's recipe, from its get until its put.
+
+    At the put the variables are forgotten and the limits are the set's again. The code in the sandbox may have copied
+    secrets, files and what is bound. So a sandbox that had any of them is used again only by a set with
+    ``reuse="reset"``, after it was verified that nothing is left; any other set destroys it at the put.
+    """
+
+    env: Mapping[str, str] | None = None
+    """Variables of every command of this holder, on top of the set's and beneath the command's own. Not for secrets."""
+    secrets: Mapping[str, _Bytes] | None = field(default=None, repr=False)
+    """Files of mode 0400 below ``/run/secrets``, by name, in memory that is never swapped out."""
+    files: Sequence[LateFile] | None = None
+    """Files below the scratch dir."""
+    binds: Sequence[Bind] | None = None
+    """Files or directories of the host, always read-only."""
+    limits: LateLimits | None = None
+    """Limits that are tighter than the set's."""
