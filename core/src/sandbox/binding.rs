@@ -19,7 +19,7 @@ pub const SECRETS_DIR: &str = "/run/secrets";
 /// At the put the variables are forgotten and the limits are the spec's again. Secrets, files and binds cannot be
 /// taken back so easily, because the code in the sandbox may have copied what it saw. So a sandbox that had any of
 /// them is used again only by a set with [`crate::Reuse::Reset`], which unmounts them and verifies that nothing of the
-/// holder is left; a set with [`crate::Reuse::Keep`] destroys it at the put.
+/// holder is left; any other set destroys it at the put.
 ///
 /// What an earlier holder left running in a sandbox that is kept sees what a later one gets. Who binds secrets for
 /// holders that do not trust each other resets, or asks for [`crate::Acquire::FreshOnly`].
