@@ -2,8 +2,8 @@
 //!
 //! The init of a sandbox gave up every right to mount. But the keeper owns the sandbox's user namespace, so that a copy
 //! of it may enter that and then has every right over the sandbox's mounts, without any privilege on the host. It does
-//! not enter the sandbox's pid namespace: nobody inside can see it, signal it or look into it. What it enters by was
-//! opened when the sandbox was made, because afterwards the init is closed even to its own user.
+//! not enter the sandbox's pid namespace: nobody inside can see it, signal it or look into it. What it enters by the
+//! init opens, which is closed even to its own user; the keeper knows by the inode that it is what it should be.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};

@@ -38,10 +38,11 @@ pub enum ToKeeper {
         /// The id of its `Create`.
         id: u64,
     },
-    /// Mount in a sandbox what is bound late. Carries a socket for the one answer, a [`MounterResult`], and a stream
-    /// socket from which the bytes of the secrets are read, one after the other.
+    /// Mount in a sandbox what is bound late. Carries a socket for the one answer, a [`MounterResult`]; the sandbox's
+    /// mount namespace, as its init opened it; and a stream socket from which the bytes of the secrets are read, one
+    /// after the other.
     Bind(BindLate),
-    /// Unmount it. Carries a socket for the one answer.
+    /// Unmount it. Carries the socket and the mount namespace.
     Unbind(UnbindLate),
 }
 
@@ -333,6 +334,8 @@ pub enum ToInit {
         /// The permissions of a fresh `/scratch`, which depend on where it is.
         scratch_mode: u32,
     },
+    /// Open the mount namespace, for a mounter of the keeper. Answered by `Opened`.
+    OpenMounts,
     /// Stop every process but init. Only where there is no cgroup to freeze.
     Stop,
     /// Continue every process.

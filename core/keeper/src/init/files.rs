@@ -43,6 +43,13 @@ pub(super) fn open(path: &[u8], directory: bool) -> Result<OwnedFd, Failure> {
     Ok(fd)
 }
 
+/// Opens our own mount namespace, which is closed to everybody else without privileges: we are undumpable.
+pub(super) fn open_mounts() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(c"/proc/self/ns/mnt", flags, Mode::empty())
+        .map_err(|errno| failure("open the mount namespace", errno))
+}
+
 /// Creates or replaces a file: written under another name first, so that it is there whole or not at all.
 pub(super) fn write(path: &[u8], mode: u32, parents: bool, contents: &OwnedFd) -> Result<(), Failure> {
     if parents {

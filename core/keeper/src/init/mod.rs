@@ -308,6 +308,7 @@ impl<'a> Init<'a> {
         let result = match request {
             ToInit::Exec(exec) => return self.commands.start(*exec, reply, fds),
             ToInit::Connect => files::connect().map(Some),
+            ToInit::OpenMounts => files::open_mounts().map(Some),
             ToInit::Open { path, directory } => files::open(&path, directory).map(Some),
             ToInit::Write { path, mode, parents } => {
                 let Some(contents) = fds.next() else { return };

@@ -15,9 +15,9 @@ impl Keeper {
     /// Starts a mounter, which answers on the first of the descriptors. If it cannot be started, that is closed.
     pub(super) fn start_mounter(&mut self, id: u64, request: &Request, fds: Vec<OwnedFd>) {
         let mut fds = fds.into_iter();
-        let Some(reply) = fds.next() else { return };
+        let (Some(reply), Some(namespace)) = (fds.next(), fds.next()) else { return };
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
-        if let Err(failure) = sandbox.start_mounter(request, &reply, fds.next()) {
+        if let Err(failure) = sandbox.start_mounter(request, [&reply, &namespace], fds.next()) {
             let _ = sandboxset_keeper::send(&reply, &sandboxset_keeper::MounterResult::Err(failure), &[]);
         }
     }
@@ -27,14 +27,17 @@ impl Sandbox {
     fn start_mounter(
         &mut self,
         request: &Request,
-        reply: &OwnedFd,
+        [reply, namespace]: [&OwnedFd; 2],
         secrets: Option<OwnedFd>,
     ) -> Result<(), Failure> {
         let refused = |step: &str| Failure { step: step.to_owned(), errno: 0 };
         if self.mounter.is_some() {
             return Err(refused("wait for another mounter"));
         }
-        let namespace = self.mounts.as_ref().ok_or_else(|| refused("find its mount namespace"))?;
+        let known = rustix::fs::fstat(namespace).is_ok_and(|stat| Some(stat.st_ino) == self.mounts);
+        if !known {
+            return Err(refused("recognise its mount namespace"));
+        }
         match sys::clone3(0, None).map_err(|errno| failure("start a mounter", errno))? {
             Forked::Parent(_, pidfd) => {
                 self.mounter = Some(pidfd);

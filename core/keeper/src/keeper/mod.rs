@@ -61,7 +61,11 @@ pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
     let (mut keeper, cgroup_faults) = Keeper::new(host, &hello);
     let result = keeper.greet(&hello, cgroup_faults).and_then(|()| keeper.serve(host_pidfd.as_fd()));
     keeper.farewell();
-    result
+    match result {
+        // The host went while we had something to tell it.
+        Err(FrameError::Closed) => Ok(()),
+        other => other,
+    }
 }
 
 impl Keeper {

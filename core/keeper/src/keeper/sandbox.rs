@@ -7,7 +7,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
@@ -53,8 +52,9 @@ pub(super) struct Sandbox {
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
     report: Vec<LayerReport>,
-    /// Its mount namespace, as far as it could be opened: what a mounter enters.
-    pub(super) mounts: Option<OwnedFd>,
+    /// The inode of its mount namespace, by which a mounter knows it. It is not held open, because whoever closed it
+    /// last would have to wait for the kernel to take it apart.
+    pub(super) mounts: Option<u64>,
     /// A mounter that is at work in it.
     pub(super) mounter: Option<OwnedFd>,
     made: Made,
@@ -180,7 +180,7 @@ impl Sandbox {
             host_end: Some(host_end),
             report: cgroups.report(),
             // Later the init will be closed to us, unless we are root.
-            mounts: open_mount_namespace(pid.as_raw_nonzero().get()),
+            mounts: mount_namespace(pid.as_raw_nonzero().get()),
             mounter: None,
             made,
         };
@@ -304,8 +304,6 @@ impl Sandbox {
     /// Reaps the ended init and says how it ended.
     pub(super) fn reap(&mut self) -> String {
         self.stage = Stage::Dead;
-        // It would keep all mounts alive.
-        self.mounts = None;
         let status = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
         match status {
             Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
@@ -404,9 +402,8 @@ pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
         .map_err(|errno| failure("change whether we are dumpable", errno))
 }
 
-fn open_mount_namespace(pid: i32) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::open(format!("/proc/{pid}/ns/mnt"), flags, Mode::empty()).ok()
+fn mount_namespace(pid: i32) -> Option<u64> {
+    rustix::fs::stat(format!("/proc/{pid}/ns/mnt")).ok().map(|stat| stat.st_ino)
 }
 
 impl IdMaps {

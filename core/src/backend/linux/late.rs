@@ -7,9 +7,12 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
-use sandboxset_keeper::{BindLate, Bytes, MounterResult, SECRETS_DIR, SecretFile, ToKeeper, UnbindLate};
+use sandboxset_keeper::{
+    BindLate, Bytes, FromInit, MounterResult, SECRETS_DIR, SecretFile, ToInit, ToKeeper, UnbindLate,
+};
 
 use super::cgroup::Tightened;
+use super::init::Patience;
 use super::sandbox::Inner;
 use super::wait::{poll_until, readable};
 use super::{fault, files};
@@ -64,9 +67,7 @@ pub(super) fn unbind(sandbox: &Inner, deadline: Instant) -> Result<()> {
         return Ok(());
     }
     let request = ToKeeper::Unbind(UnbindLate { id: sandbox.id.get(), targets, made });
-    let (reply, theirs) = pair(SocketType::SEQPACKET)?;
-    sandbox.keeper.send_with(&request, &[theirs.as_fd()]).map_err(|error| error.with_phase(Phase::Bind))?;
-    drop(theirs);
+    let reply = start_mounter(sandbox, &request, None, deadline)?;
     answer(sandbox, &reply, deadline).map(drop)
 }
 
@@ -85,13 +86,8 @@ fn mount(sandbox: &Inner, binding: &LateBinding, deadline: Instant) -> Result<()
     if !request.secrets.is_empty() {
         targets.push(SECRETS_DIR.as_bytes().to_vec());
     }
-    let (reply, their_reply) = pair(SocketType::SEQPACKET)?;
-    let (stream, their_stream) = pair(SocketType::STREAM)?;
-    sandbox
-        .keeper
-        .send_with(&ToKeeper::Bind(request), &[their_reply.as_fd(), their_stream.as_fd()])
-        .map_err(|error| error.with_phase(Phase::Bind))?;
-    drop((their_reply, their_stream));
+    let (stream, theirs) = pair(SocketType::STREAM)?;
+    let reply = start_mounter(sandbox, &ToKeeper::Bind(request), Some(theirs), deadline)?;
     // If the mounter takes no more of them, its answer says why.
     send_all(&stream, binding.secrets.iter().map(|(_, secret)| secret), deadline)
         .map_err(|errno| fault::os(Phase::Bind, "the secrets could not be sent", errno))?;
@@ -101,6 +97,27 @@ fn mount(sandbox: &Inner, binding: &LateBinding, deadline: Instant) -> Result<()
     late.targets = targets;
     late.made = made;
     Ok(())
+}
+
+/// Has the keeper start a mounter; returns where it will answer.
+fn start_mounter(
+    sandbox: &Inner,
+    request: &ToKeeper,
+    secrets: Option<OwnedFd>,
+    deadline: Instant,
+) -> Result<OwnedFd> {
+    let patience = Patience { deadline, cancel: None };
+    let namespace = match sandbox.init.ask(Phase::Bind, &ToInit::OpenMounts, &[], &patience)? {
+        (FromInit::Opened, Some(namespace)) => namespace,
+        (FromInit::Failed(failure), _) => {
+            return Err(Error::new(ErrorCode::Internal, Phase::Bind, fault::describe(&failure)));
+        }
+        _ => return Err(fault::hostile(Phase::Bind, sandbox.id, "an unexpected answer")),
+    };
+    let (reply, theirs) = pair(SocketType::SEQPACKET)?;
+    let fds: Vec<_> = [&theirs, &namespace].into_iter().chain(&secrets).map(AsFd::as_fd).collect();
+    sandbox.keeper.send_with(request, &fds).map_err(|error| error.with_phase(Phase::Bind))?;
+    Ok(reply)
 }
 
 /// Sends the bytes of secrets, by no other way than the kernel's own memory. Stops when the other end is closed.
