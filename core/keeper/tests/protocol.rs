@@ -212,7 +212,8 @@ fn a_failed_create_names_the_step_and_the_next_one_works() {
 #[test]
 fn removing_answers_for_known_and_unknown_sandboxes_alike() {
     let host = Host::start(CgroupPlan::default());
-    host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
+    // Held, because without its socket the init would end, and the keeper say so.
+    let _init = host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
     for id in [1, 1, 99] {
         send(&host.socket, &ToKeeper::Remove { id }, &[]).unwrap();
         let (answer, _) = receive::<FromKeeper>(&host.socket).unwrap();
