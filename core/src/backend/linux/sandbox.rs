@@ -153,7 +153,8 @@ impl Inner {
                 // One that hangs has nothing to lose: when it goes on it finds that all is gone.
                 let hangs = error.code() == ErrorCode::Timeout;
                 let unavailable = error.code() == ErrorCode::BackendUnavailable;
-                if !hangs && !(unavailable && self.keeper.is_dead_by(Instant::now() + END)) {
+                let gone = hangs || (unavailable && self.keeper.is_dead_by(Instant::now() + END));
+                if !gone {
                     return Err(error.with_sandbox(self.id));
                 }
                 self.remove_without_keeper()?;
