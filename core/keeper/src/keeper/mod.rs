@@ -24,8 +24,8 @@ use self::cgroup::Cgroups;
 use self::host_ids::HostIds;
 use self::remover::Remover;
 use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
-use crate::seccomp::Filters;
 use crate::mounter::Request;
+use crate::seccomp::Filters;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
 
 /// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for

@@ -1,7 +1,7 @@
 //! One sandbox as the keeper sees it: a shell that is prepared ahead, then a sandbox, until its removal.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -166,6 +166,8 @@ impl Sandbox {
             None => clone_init(maps, unified, live)?,
         };
         let above = place.below.map(|parent| parent.lineage.clone()).unwrap_or_default();
+        // Later the init will be closed to us, unless we are root.
+        let mounts = mount_namespace(&pidfd);
         let mut sandbox = Sandbox {
             name: name.to_owned(),
             stage: Stage::Prepared,
@@ -179,8 +181,7 @@ impl Sandbox {
             setup: Some(setup),
             host_end: Some(host_end),
             report: cgroups.report(),
-            // Later the init will be closed to us, unless we are root.
-            mounts: mount_namespace(pid.as_raw_nonzero().get()),
+            mounts,
             mounter: None,
             made,
         };
@@ -402,7 +403,10 @@ pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
         .map_err(|errno| failure("change whether we are dumpable", errno))
 }
 
-fn mount_namespace(pid: i32) -> Option<u64> {
+/// The number of a process's mount namespace, as far as we may know it.
+fn mount_namespace(pidfd: &OwnedFd) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim();
     rustix::fs::stat(format!("/proc/{pid}/ns/mnt")).ok().map(|stat| stat.st_ino)
 }
 
