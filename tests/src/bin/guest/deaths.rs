@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset_keeper::Owner;
@@ -10,7 +11,7 @@ use sandboxset_tests::census::{Census, Scope};
 use sandboxset_tests::chaos;
 
 use crate::PROGRAM;
-use crate::checks::{Host, bomb, create, limits};
+use crate::checks::{HANG, Host, bomb, create, limits};
 
 /// Has a paused sandbox, one that runs a bomb, a paused one with a bomb, and an idle one; says so, and waits.
 pub(crate) fn victim() {
@@ -52,6 +53,23 @@ fn expect_much(host: &Host, scope: &Scope) {
     let there = scope.take();
     assert!(there.processes.len() > 16, "{there:?}");
     assert_eq!(there.cgroups.is_empty(), !host.actor.has_cgroups(), "{:?}", there.cgroups);
+}
+
+/// Without its keeper a sandbox is dead, and says so, also when it is paused; the next one has a new keeper.
+pub(crate) fn keeper_killed(host: &mut Host) {
+    let sandboxes = [create(&host.backend, limits()), create(&host.backend, limits())];
+    sandboxes[0].pause().unwrap();
+    assert!(sandboxes.iter().all(|sandbox| sandbox.death().is_none()));
+    let keepers = host.scope.keepers();
+    assert_eq!(keepers.len(), 1);
+    assert!(chaos::kill(keepers[0]));
+    let deadline = Instant::now() + HANG;
+    while sandboxes.iter().any(|sandbox| sandbox.death().is_none()) {
+        assert!(Instant::now() < deadline, "a sandbox outlives its keeper");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    sandboxes.iter().for_each(|sandbox| sandbox.destroy().unwrap());
+    create(&host.backend, limits()).destroy().unwrap();
 }
 
 pub(crate) fn host_killed(host: &mut Host) {
