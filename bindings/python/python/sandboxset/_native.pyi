@@ -8,7 +8,6 @@ from typing_extensions import disjoint_base
 
 from .config import Bind, LateBinding, Limits, Name, Runtime
 from .zygote_tree import FunctionImports, Package
-from .zygote_tree import FunctionImports, Package
 
 __all__ = [
     "CancelToken",
