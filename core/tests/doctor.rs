@@ -292,6 +292,21 @@ fn a_covered_proc_is_named() {
 }
 
 #[test]
+fn a_root_with_another_file_system_in_it_is_a_degradation() {
+    if !control(&["root.overlay", "sandbox"]) {
+        return;
+    }
+    // Container engines mount files into /etc; what is wanted of it is shared without them.
+    let script = "mount --bind /proc/version /etc/hostname";
+    let Some(found) = on(&Host { script, ..Host::default() }) else { return };
+    found.expect("root.overlay", "works", "inodes of the sandbox's own", "");
+    let script = "mount -t tmpfs none /usr/share";
+    let Some(found) = on(&Host { script, ..Host::default() }) else { return };
+    found.expect("root.overlay", "degraded", "/usr (Invalid argument", "no other file system");
+    found.expect_sandbox();
+}
+
+#[test]
 fn cgroups_that_cannot_be_written_are_a_degradation() {
     if !control(&["cgroup", "cgroup.freeze", "cgroup.kill", "memory", "sandbox"]) {
         return;

@@ -153,7 +153,8 @@ pub struct Create {
 }
 
 /// The layers that [`Create::off`] may name. The others are what a sandbox is.
-pub const OPTIONAL_LAYERS: [&str; 4] = ["seccomp", "landlock", "proc.masks", "nested_user_namespaces"];
+pub const OPTIONAL_LAYERS: [&str; 5] =
+    ["seccomp", "landlock", "root.overlay", "proc.masks", "nested_user_namespaces"];
 
 /// The root file system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

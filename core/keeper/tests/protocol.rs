@@ -112,7 +112,15 @@ fn run(init: &OwnedFd, args: &[&str]) -> (FromInit, String, String) {
 fn commands_run_confined_and_everything_ends_with_the_host() {
     let host = Host::start(CgroupPlan::default());
     let (pidfd, init, report) = host.create(plain(1)).unwrap_or_else(|failure| panic!("{failure:?}"));
-    for name in ["seccomp", "proc", "proc.masks", "nested_user_namespaces", "capabilities", "no_new_privs"] {
+    for name in [
+        "seccomp",
+        "root.overlay",
+        "proc",
+        "proc.masks",
+        "nested_user_namespaces",
+        "capabilities",
+        "no_new_privs",
+    ] {
         let layer = report.iter().find(|layer| layer.name == name);
         assert_eq!(layer.map(|layer| layer.status), Some(LayerStatus::Active), "{name}: {report:?}");
     }

@@ -11,8 +11,11 @@ use crate::{Error, Result, Runtime};
 #[derive(Clone, Debug, Default)]
 pub struct SandboxSpec {
     /// The root file system, always read-only.
+    ///
+    /// Sandboxes share its contents, but neither locks nor watches on its files. What the host changes in it later,
+    /// a living sandbox may see or not.
     pub root: RootFs,
-    /// A directory of the host that appears read-only at `/code`.
+    /// A directory of the host that appears read-only at `/code`, shared as the root is.
     pub code_dir: Option<PathBuf>,
     /// Further files or directories of the host, in mount order.
     pub binds: Vec<Bind>,
@@ -136,7 +139,8 @@ pub struct Bind {
     pub source: PathBuf,
     /// An absolute path in the sandbox.
     pub target: PathBuf,
-    /// Whether the sandbox may write to it. Two sandboxes sharing a bind are not isolated from each other by it.
+    /// Whether the sandbox may write to it. Two sandboxes that share a bind are not isolated from each other there,
+    /// not even where both only read: each feels the other's locks.
     pub writable: bool,
 }
 

@@ -193,6 +193,7 @@ fn the_report_has_every_layer_before_and_after_the_first_create() {
         "namespace.cgroup",
         "namespace.net",
         "root",
+        "root.overlay",
         "proc",
         "proc.masks",
         "nested_user_namespaces",

@@ -18,4 +18,5 @@ mod oci;
 mod process;
 mod reset;
 mod runtime;
+mod share;
 mod support;

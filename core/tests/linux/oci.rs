@@ -1,8 +1,7 @@
 //! Sandboxes whose root file system is an OCI image.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
@@ -11,19 +10,12 @@ use sandboxset::{
 };
 
 use crate::image::{Arena, Layer, arch};
-use crate::support::{sandbox_from, sh, shell, skip};
+use crate::support::{programs, sandbox_from, sh, shell, skip};
 
-/// A shell and two programs with the libraries that they need, all of this host: an image without a download.
+/// An image of this host's programs, without a download.
 fn base_layer() -> Option<Layer> {
-    let mut files = BTreeSet::new();
-    for program in ["sh", "cat", "ls"] {
-        let output = std::process::Command::new("ldd").arg(format!("/bin/{program}")).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        files.extend(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
-        files.insert(PathBuf::from(format!("/bin/{program}")));
-    }
     let mut layer = Layer::default();
-    for file in files {
+    for file in programs()? {
         let data = fs::read(&file).ok()?;
         // For root alone, as in many an image: flattening makes it everybody's.
         layer = layer.file(file.strip_prefix("/").ok()?.to_str()?, &data, 0o700);

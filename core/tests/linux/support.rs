@@ -1,5 +1,6 @@
 //! Making sandboxes for tests, and taking stock of what they leave behind.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,6 +101,18 @@ pub(crate) fn sh(sandbox: &TestSandbox, script: &str) -> Output {
 
 pub(crate) fn shell(script: &str) -> Command {
     Command::new(["/bin/sh", "-c", script])
+}
+
+/// A shell and two programs of this host, with the libraries that they need: enough for a root of one's own.
+pub(crate) fn programs() -> Option<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for program in ["sh", "cat", "ls"] {
+        let output = std::process::Command::new("ldd").arg(format!("/bin/{program}")).output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        files.extend(text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from));
+        files.insert(PathBuf::from(format!("/bin/{program}")));
+    }
+    Some(files)
 }
 
 /// The names of all cgroups of this process's sandboxes, wherever cgroups are mounted.

@@ -282,6 +282,18 @@ pub(crate) fn inotify(arguments: &[String]) -> Verdict {
     Verdict::holds(&format!("nobody else's access is noticed: {ready:?}"), ready == Ok(0))
 }
 
+/// `overlay-attributes PATH…`: what tells an overlay that a file is deleted, hidden or somewhere else.
+pub(crate) fn overlay_attributes(arguments: &[String]) -> Verdict {
+    let names = ["trusted.overlay.opaque", "trusted.overlay.redirect", "trusted.overlay.metacopy"];
+    let attempts = arguments.iter().flat_map(|path| names.map(|name| (path, name)));
+    Verdict::worst(attempts.map(|(path, name)| {
+        let (path_at, name_at) = (terminated(path), terminated(name));
+        let value = b"y";
+        let set = call(libc::SYS_setxattr, &[at(&path_at), at(&name_at), address(value), 1, 0]);
+        Verdict::refused(&format!("set {name} of {path}"), set)
+    }))
+}
+
 /// `shm PATH`: a shared memory file of the host.
 pub(crate) fn shm(arguments: &[String]) -> Verdict {
     let path = argument(arguments, 0);

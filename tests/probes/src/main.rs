@@ -56,6 +56,7 @@ const PROBES: &[(&str, Probe)] = &[
     ("cgroupfs", files::cgroupfs),
     ("cgroup-names", files::cgroup_names),
     ("umount", files::umount),
+    ("overlay-attributes", files::overlay_attributes),
     ("locks", files::locks),
     ("inotify", files::inotify),
     ("shm", files::shm),

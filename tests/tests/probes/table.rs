@@ -9,8 +9,6 @@ pub(crate) struct Probe {
     /// Name and arguments inside; after `|` the arguments outside, if others.
     pub(crate) line: &'static str,
     pub(crate) control: Control,
-    /// Why it is known not to be refused.
-    pub(crate) open: Option<&'static str>,
 }
 
 /// Where the same attempt must succeed.
@@ -31,11 +29,7 @@ pub(crate) enum Control {
 }
 
 const fn probe(rows: &'static [u32], line: &'static str, control: Control) -> Probe {
-    Probe { rows, line, control, open: Option::None }
-}
-
-const fn open(rows: &'static [u32], line: &'static str, control: Control, why: &'static str) -> Probe {
-    Probe { rows, line, control, open: Some(why) }
+    Probe { rows, line, control }
 }
 
 /// What is not tried outside for real.
@@ -58,6 +52,11 @@ pub(crate) const PROBES: &[Probe] = &[
     probe(&[8], "file-caps /privileged/caps|file-caps {privileged}/caps", User),
     probe(&[9], "nnp", Plain),
     probe(&[9, 18], "setuid-program /privileged/setuid|setuid-program {privileged}/setuid", User),
+    probe(
+        &[18],
+        "overlay-attributes / /usr /usr/lib/os-release /privileged /scratch|overlay-attributes {dir}",
+        Plain,
+    ),
     probe(&[40], "seccomp", Plain),
     probe(&[10], "tiocsti", Plain),
     probe(&[11], "core", Maybe),
@@ -72,18 +71,8 @@ pub(crate) const PROBES: &[Probe] = &[
     probe(&[24], "cgroupfs", Weakened("mount")),
     probe(&[24], "cgroup-names", Maybe),
     probe(&[25], "umount", Weakened("mount")),
-    open(
-        &[28],
-        "locks {shared}",
-        Plain,
-        "the root is shared by bind mounts, so locks on its files are felt by all",
-    ),
-    open(
-        &[28],
-        "inotify {shared}",
-        Plain,
-        "the root is shared by bind mounts, so accesses to its files can be watched",
-    ),
+    probe(&[28], "locks {shared}", Plain),
+    probe(&[28], "inotify {shared}", Plain),
     probe(&[28], "shm {shm}", Plain),
     probe(&[31, 42], "userns-unshare", Plain),
     probe(&[31], "userns-clone", Plain),

@@ -13,6 +13,7 @@ pub(crate) mod mounts;
 mod proc;
 mod reset;
 mod root;
+mod share;
 
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,9 +1,12 @@
 //! What mounts are made of: the new mount calls, on descriptors.
 
 use std::ffi::CStr;
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
@@ -39,6 +42,14 @@ pub(crate) fn tmpfs(options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd
     mount_fs("tmpfs", options, attributes)
 }
 
+/// Attaches a mount where nobody looks for anything, until the host's root goes with all that is mounted in it. Only
+/// in our own mount namespace.
+pub(super) fn park(mount: &OwnedFd) -> Result<(), Errno> {
+    let place =
+        ["/sys", "/tmp", "/mnt"].into_iter().find(|place| Path::new(place).is_dir()).unwrap_or("/proc");
+    rustix::mount::move_mount(mount, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
 pub(crate) fn move_to(mount: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
@@ -59,7 +70,18 @@ pub(crate) fn make_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errn
 }
 
 pub(crate) fn write_file(dir: BorrowedFd<'_>, name: &CStr, text: &str) -> Result<(), Errno> {
+    write_bytes(dir, name, text.as_bytes(), 0o644)
+}
+
+pub(super) fn write_bytes(dir: BorrowedFd<'_>, name: &CStr, bytes: &[u8], mode: u32) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o644))?;
-    rustix::io::write(&file, text.as_bytes()).map(drop)
+    let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(mode))?;
+    File::from(file).write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+/// Opens what is at a path, going through no link and never above the directory. A link at its end is opened itself.
+pub(super) fn beneath(dir: BorrowedFd<'_>, path: &CStr, extra: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)
 }

@@ -2,18 +2,22 @@
 //! somebody else may change is ever resolved twice.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
 use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, Root};
 
 use super::dev::Device;
-use super::mounts::{READ_ONLY, WRITABLE, copy_tree, make_dir, make_read_only, move_to, tmpfs, write_file};
+use super::mounts::{
+    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, park, tmpfs, write_bytes, write_file,
+};
+use super::share::{self, Part, Tree};
 use super::{confine, dev, failure, layer, proc};
 use crate::sys;
 
@@ -30,18 +34,37 @@ const GROUP: &str = "root:x:0:\nsandbox:x:1000:\nnogroup:x:65534:\n";
 const HOSTS: &str = "127.0.0.1 localhost sandbox\n::1 localhost\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files\n";
 
-/// A copy of a part of the host's tree, not attached anywhere yet, and where it belongs.
-struct Piece {
-    target: Target,
-    mount: OwnedFd,
-    is_dir: bool,
+/// A part of the sandbox's tree that is not in place yet.
+pub(super) struct Piece {
+    pub(super) target: Target,
+    pub(super) contents: Contents,
+    pub(super) is_dir: bool,
 }
 
-enum Target {
+pub(super) enum Contents {
+    /// Not attached anywhere yet.
+    Mount(OwnedFd),
+    Copy {
+        bytes: Vec<u8>,
+        mode: u32,
+    },
+}
+
+#[derive(Clone)]
+pub(super) enum Target {
     /// An entry of the root directory.
     Top(CString),
     /// An absolute path.
     Path(Vec<u8>),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Top(name) => write!(f, "/{}", name.to_string_lossy()),
+            Target::Path(path) => f.write_str(&String::from_utf8_lossy(path)),
+        }
+    }
 }
 
 /// Builds the root and moves into it. Afterwards this process is the sandbox's own user.
@@ -49,10 +72,20 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(|errno| failure("make mounts private", errno))?;
     // As the keeper's user, who may be the only one to see them, and before anything covers them.
-    let mut pieces = Vec::new();
-    let links = collect_root(create, &mut pieces)?;
-    let extra = collect_extra(create)?;
+    let (tree, links) = root_tree(create)?;
+    let mut trees = vec![tree];
+    if create.root == Root::Host {
+        trees.push(etc_tree()?);
+    }
+    if let Some(source) = &create.code_dir {
+        trees.push(Tree { dir: None, parts: vec![part(source, Target::Path(b"/code".to_vec()))?] });
+    }
+    let binds = collect_binds(create)?;
     let devices = dev::collect()?;
+    let off = create.off.iter().any(|off| off == share::LAYER);
+    let (shared, sharing) = share::share(&trees, off)?;
+    drop(trees);
+    report.push(sharing);
     confine::become_inner_user()?;
 
     let root = new_root()?;
@@ -60,14 +93,14 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
         rustix::fs::symlinkat(&target, &root, &name)
             .map_err(|errno| failure("make a link in the root", errno))?;
     }
-    for piece in &pieces {
-        attach(&root, piece)?;
-    }
     if create.root == Root::Host {
         make_etc(&root)?;
     }
+    for piece in &shared {
+        attach(&root, piece)?;
+    }
     mount_own(&root, create, devices, report)?;
-    for piece in &extra {
+    for piece in &binds {
         attach(&root, piece)?;
     }
     enter(&root)?;
@@ -76,8 +109,8 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     sys::set_interface_up(c"lo").map_err(|errno| failure("switch the loopback interface on", errno))
 }
 
-/// Copies every entry of the root directory; answers its links, which are made anew.
-fn collect_root(create: &Create, pieces: &mut Vec<Piece>) -> Result<Vec<(CString, CString)>, Failure> {
+/// Opens every entry of the root directory; answers its links, which are made anew.
+fn root_tree(create: &Create) -> Result<(Tree, Vec<(CString, CString)>), Failure> {
     let base = match &create.root {
         Root::Host => Path::new("/"),
         Root::Directory(path) => Path::new(OsStr::from_bytes(path)),
@@ -88,29 +121,30 @@ fn collect_root(create: &Create, pieces: &mut Vec<Piece>) -> Result<Vec<(CString
         Root::Host => HOST_DIRS.iter().filter_map(|name| CString::new(*name).ok()).collect(),
         Root::Directory(_) => entries(base)?,
     };
-    let mut links = Vec::new();
+    let (mut parts, mut links) = (Vec::new(), Vec::new());
     for name in names {
-        let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
+        let step = |errno| failure(&format!("look at {name:?} in the root"), errno);
+        let file = match beneath(dir.as_fd(), &name, OFlags::empty()) {
+            Ok(file) => file,
             Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(failure(&format!("look at {name:?} in the root"), errno)),
+            Err(errno) => return Err(step(errno)),
         };
-        match FileType::from_raw_mode(stat.st_mode) {
+        match FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(step)?.st_mode) {
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&dir, &name, Vec::new())
+                let target = rustix::fs::readlinkat(&file, c"", Vec::new())
                     .map_err(|errno| failure(&format!("read the link {name:?} in the root"), errno))?;
                 links.push((name, target));
             }
             kind @ (FileType::Directory | FileType::RegularFile) => {
-                let mount = copy_tree(dir.as_fd(), &name, READ_ONLY)
-                    .map_err(|errno| failure(&format!("copy {name:?} of the root"), errno))?;
-                pieces.push(Piece { target: Target::Top(name), mount, is_dir: kind == FileType::Directory });
+                parts.push(Part { target: Target::Top(name.clone()), file, kind, name: Some(name) });
             }
             // A device or socket in a root directory is nothing that a sandbox should reach.
             _ => {}
         }
     }
-    Ok(links)
+    // The host's own root always has other file systems mounted in it, which no overlay can span.
+    let dir = (create.root != Root::Host).then_some(dir);
+    Ok((Tree { dir, parts }, links))
 }
 
 fn entries(base: &Path) -> Result<Vec<CString>, Failure> {
@@ -129,49 +163,65 @@ fn entries(base: &Path) -> Result<Vec<CString>, Failure> {
     Ok(names)
 }
 
-/// Copies what the spec adds: parts of `/etc`, the code dir, a disk scratch dir, binds.
-fn collect_extra(create: &Create) -> Result<Vec<Piece>, Failure> {
-    let mut pieces = Vec::new();
-    let mut add = |source: &[u8], target: &[u8], attributes: u64| {
-        let path = Path::new(OsStr::from_bytes(source));
-        let step = |errno| failure(&format!("bind {}", path.display()), errno);
-        let opened = open_path(path).map_err(step)?;
-        let stat = rustix::fs::fstat(&opened).map_err(step)?;
-        let mount = copy_tree(opened.as_fd(), c"", attributes).map_err(step)?;
-        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        pieces.push(Piece { target: Target::Path(target.to_vec()), mount, is_dir });
-        Ok(())
-    };
-    if create.root == Root::Host {
-        for name in HOST_ETC {
-            let path = format!("/etc/{name}");
-            if Path::new(&path).exists() {
-                add(path.as_bytes(), path.as_bytes(), READ_ONLY)?;
-            }
+/// Opens what of the host's `/etc` is visible.
+fn etc_tree() -> Result<Tree, Failure> {
+    let dir = open_path(Path::new("/etc")).ok();
+    let mut parts = Vec::new();
+    for name in HOST_ETC {
+        let path = format!("/etc/{name}");
+        if !Path::new(&path).exists() {
+            continue;
         }
+        let mut part = part(path.as_bytes(), Target::Path(path.clone().into_bytes()))?;
+        part.name = CString::new(*name).ok().filter(|name| dir.as_ref().is_some_and(|dir| is_in(dir, name)));
+        parts.push(part);
     }
-    if let Some(source) = &create.code_dir {
-        add(source, b"/code", READ_ONLY)?;
-    }
-    if let Some(source) = &create.disk_scratch {
-        add(source, b"/scratch", WRITABLE)?;
-    }
-    for bind in &create.binds {
-        add(&bind.source, &bind.target, if bind.writable { WRITABLE } else { READ_ONLY })?;
-    }
-    Ok(pieces)
+    Ok(Tree { dir, parts })
+}
+
+/// Whether something is there without following a link, and is none itself.
+fn is_in(dir: &OwnedFd, path: &CStr) -> bool {
+    let stat = beneath(dir.as_fd(), path, OFlags::empty()).and_then(rustix::fs::fstat);
+    stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Symlink)
+}
+
+fn part(source: &[u8], target: Target) -> Result<Part, Failure> {
+    let (file, kind) = open_source(source)?;
+    Ok(Part { target, file, kind, name: None })
+}
+
+/// Copies what the spec adds for this sandbox or shares on purpose: a disk scratch dir, binds.
+fn collect_binds(create: &Create) -> Result<Vec<Piece>, Failure> {
+    let scratch = create.disk_scratch.iter().map(|source| (source, &b"/scratch"[..], true));
+    let binds = create.binds.iter().map(|bind| (&bind.source, &*bind.target, bind.writable));
+    scratch
+        .chain(binds)
+        .map(|(source, target, writable)| {
+            let (file, kind) = open_source(source)?;
+            let mount = copy_tree(file.as_fd(), c"", if writable { WRITABLE } else { READ_ONLY })
+                .map_err(|errno| bind_failure(source, errno))?;
+            let is_dir = kind == FileType::Directory;
+            Ok(Piece { target: Target::Path(target.to_vec()), contents: Contents::Mount(mount), is_dir })
+        })
+        .collect()
+}
+
+fn open_source(source: &[u8]) -> Result<(OwnedFd, FileType), Failure> {
+    let file =
+        open_path(Path::new(OsStr::from_bytes(source))).map_err(|errno| bind_failure(source, errno))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| bind_failure(source, errno))?;
+    Ok((file, FileType::from_raw_mode(stat.st_mode)))
+}
+
+fn bind_failure(source: &[u8], errno: Errno) -> Failure {
+    failure(&format!("bind {}", String::from_utf8_lossy(source)), errno)
 }
 
 /// A tmpfs that covers some directory of the host, in our own mount namespace only.
 fn new_root() -> Result<OwnedFd, Failure> {
     let step = |errno| failure("make the root", errno);
-    let root = tmpfs(&[("size", "1m"), ("nr_inodes", "512"), ("mode", "0755")], WRITABLE).map_err(step)?;
-    let place = ["/tmp", "/mnt", "/usr", "/etc"]
-        .into_iter()
-        .find(|place| Path::new(place).is_dir())
-        .unwrap_or("/proc");
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
-    rustix::mount::move_mount(&root, c"", CWD, place, flags).map_err(step)?;
+    let root = tmpfs(&[("size", "4m"), ("nr_inodes", "512"), ("mode", "0755")], WRITABLE).map_err(step)?;
+    park(&root).map_err(step)?;
     Ok(root)
 }
 
@@ -199,7 +249,8 @@ fn mount_own(
     let mount_tmpfs = |name: &CStr, mode| {
         let mount =
             tmpfs(&limited(mode), WRITABLE).map_err(|errno| failure(&format!("mount {name:?}"), errno))?;
-        attach(root, &Piece { target: Target::Top(name.into()), mount, is_dir: true })
+        let contents = Contents::Mount(mount);
+        attach(root, &Piece { target: Target::Top(name.into()), contents, is_dir: true })
     };
     // Late secrets will be mounted in it.
     make_dir(root.as_fd(), c"run").map_err(|errno| failure("make /run", errno))?;
@@ -225,21 +276,15 @@ fn enter(root: &OwnedFd) -> Result<(), Failure> {
 /// Puts a piece where it belongs, making the mount point if the directory it is in is ours.
 fn attach(root: &OwnedFd, piece: &Piece) -> Result<(), Failure> {
     let result = match &piece.target {
-        Target::Top(name) => make_point(root.as_fd(), name, piece.is_dir)
-            .and_then(|()| move_to(&piece.mount, root.as_fd(), name)),
-        Target::Path(path) => attach_at(root, path, piece),
+        Target::Top(name) => attach_at(root.as_fd(), name, piece),
+        Target::Path(path) => walk(root, path).and_then(|(dir, name)| attach_at(dir.as_fd(), &name, piece)),
     };
-    result.map_err(|errno| {
-        let name = match &piece.target {
-            Target::Top(name) => name.to_string_lossy().into_owned(),
-            Target::Path(path) => String::from_utf8_lossy(path).into_owned(),
-        };
-        failure(&format!("mount {name}"), errno)
-    })
+    result.map_err(|errno| failure(&format!("mount {}", piece.target), errno))
 }
 
-/// Walks to the target one name at a time, never through a link, making what is missing where that is possible.
-fn attach_at(root: &OwnedFd, path: &[u8], piece: &Piece) -> Result<(), Errno> {
+/// Walks to the directory of a path one name at a time, never through a link, making what is missing where that is
+/// possible. Answers the last name too.
+fn walk(root: &OwnedFd, path: &[u8]) -> Result<(OwnedFd, CString), Errno> {
     let mut names = Vec::new();
     for component in Path::new(OsStr::from_bytes(path)).components() {
         match component {
@@ -254,10 +299,18 @@ fn attach_at(root: &OwnedFd, path: &[u8], piece: &Piece) -> Result<(), Errno> {
         make_point(dir.as_fd(), &name, true)?;
         dir = beneath(dir.as_fd(), &name, OFlags::DIRECTORY)?;
     }
-    make_point(dir.as_fd(), &last, piece.is_dir)?;
-    let point = beneath(dir.as_fd(), &last, OFlags::empty())?;
+    Ok((dir, last))
+}
+
+fn attach_at(dir: BorrowedFd<'_>, name: &CStr, piece: &Piece) -> Result<(), Errno> {
+    let mount = match &piece.contents {
+        Contents::Copy { bytes, mode } => return write_bytes(dir, name, bytes, *mode),
+        Contents::Mount(mount) => mount,
+    };
+    make_point(dir, name, piece.is_dir)?;
+    let point = beneath(dir, name, OFlags::empty())?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(&piece.mount, c"", &point, c"", flags)
+    rustix::mount::move_mount(mount, c"", &point, c"", flags)
 }
 
 /// Makes a mount point unless something is there already.
@@ -268,12 +321,6 @@ fn make_point(dir: BorrowedFd<'_>, name: &CStr, is_dir: bool) -> Result<(), Errn
         Err(errno) => return Err(errno),
     }
     if is_dir { make_dir(dir, name).map(drop) } else { write_file(dir, name, "") }
-}
-
-fn beneath(dir: BorrowedFd<'_>, name: &CStr, extra: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)
 }
 
 /// Opens a path of the host as given, links included: it is the operator's own.

@@ -5,7 +5,7 @@ use sandboxset_keeper::{CgroupPlan, Controller, LayerReport, LayerStatus as Wire
 use crate::{Error, ErrorCode, IsolationReport, Layer, LayerPolicy, LayerStatus, Phase, Result, SandboxSpec};
 
 /// Every layer of a Linux sandbox, in the order in which they are reported.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 21] = [
     "namespace.user",
     "namespace.mount",
     "namespace.pid",
@@ -14,6 +14,7 @@ const LAYERS: [&str; 20] = [
     "namespace.cgroup",
     "namespace.net",
     "root",
+    "root.overlay",
     "proc",
     "proc.masks",
     "nested_user_namespaces",
@@ -108,7 +109,15 @@ pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
             Err(_) => add(name, LayerStatus::Missing, "the kernel lacks this namespace"),
         }
     }
-    for name in ["root", "proc", "proc.masks", "nested_user_namespaces", "capabilities", "no_new_privs"] {
+    for name in [
+        "root",
+        "root.overlay",
+        "proc",
+        "proc.masks",
+        "nested_user_namespaces",
+        "capabilities",
+        "no_new_privs",
+    ] {
         add(name, LayerStatus::Active, "not tried yet");
     }
     match std::fs::metadata("/proc/sys/kernel/seccomp/actions_avail") {

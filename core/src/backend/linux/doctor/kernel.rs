@@ -9,6 +9,7 @@ use rustix::process::PidfdFlags;
 
 use super::super::{program, sys};
 use super::{Check, host, namespaces};
+use crate::{IsolationReport, LayerStatus};
 
 /// The oldest kernel with everything that is needed, and the oldest with everything that is wanted.
 const NEEDED: (u32, u32) = (5, 12);
@@ -32,6 +33,19 @@ pub(super) fn version() -> Check {
 
 pub(super) fn checks() -> Vec<Check> {
     vec![mount_calls(), clone3(), pidfd(), seccomp(), landlock(), program_from_memory()]
+}
+
+/// Whether the trial's root was an overlay.
+pub(super) fn overlay(report: &IsolationReport) -> Check {
+    const NAME: &str = "root.overlay";
+    let fix = "run Linux 5.12 or newer with overlayfs (as root: `modprobe overlay`), with no other file system \
+               mounted inside the directories that are named; or give sandboxes a root directory of their own, \
+               on a file system that is not an overlay of overlays";
+    match report.layer(NAME) {
+        Some(layer) if layer.status == LayerStatus::Active => Check::works(NAME, layer.detail.clone()),
+        Some(layer) => Check::degraded(NAME, layer.detail.clone(), fix),
+        None => Check::missing(NAME, "the backend does not report it", "this is a defect of ours"),
+    }
 }
 
 fn parse_release(release: &str) -> Option<(u32, u32)> {

@@ -90,6 +90,7 @@ pub fn doctor() -> Diagnosis {
     checks.extend(namespaces::checks());
     checks.extend(kernel::checks());
     let trial = trial::run();
+    checks.push(kernel::overlay(&trial.report));
     checks.extend(cgroups::checks(&trial.report));
     checks.extend(host::checks());
     checks.push(trial.check);
