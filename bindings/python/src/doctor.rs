@@ -1,5 +1,6 @@
 //! What this host offers to sandboxes.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use sandboxset::backend::linux;
@@ -20,6 +21,15 @@ pub(crate) struct Check {
 #[pyfunction]
 pub(crate) fn doctor(py: Python<'_>) -> Diagnosis {
     Diagnosis { core: py.detach(linux::doctor) }
+}
+
+/// Tries to break out of sandboxes on this host; the report as text, and whether nothing escaped.
+#[pyfunction]
+#[pyo3(signature = (*, json))]
+pub(crate) fn self_test(py: Python<'_>, json: bool) -> PyResult<(String, bool)> {
+    let report = py.detach(sandboxset_self_test::self_test);
+    let report = report.map_err(|failure| PyRuntimeError::new_err(failure.to_string()))?;
+    Ok((if json { report.to_json() } else { report.to_table() }, report.passed()))
 }
 
 #[pymethods]

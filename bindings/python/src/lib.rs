@@ -33,7 +33,7 @@ mod _native {
     #[pymodule_export]
     use crate::connection::Connection;
     #[pymodule_export]
-    use crate::doctor::{Check, Diagnosis, doctor};
+    use crate::doctor::{Check, Diagnosis, doctor, self_test};
     #[pymodule_export]
     use crate::errors::error_table;
     #[pymodule_export]

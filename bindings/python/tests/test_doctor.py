@@ -60,6 +60,15 @@ def test_a_host_that_cannot_make_sandboxes_is_1(tmp_path: Path) -> None:
     assert sandbox["status"] == "missing" and sandbox["fix"]
 
 
+def test_the_self_test_says_of_each_attempt_what_became_of_it() -> None:
+    printed = run("self-test", "--json")
+    report = json.loads(printed.stdout)
+    assert (printed.returncode, report["passed"]) == (0, True), printed
+    assert {probe["verdict"] for probe in report["probes"]} <= {"blocked", "not applicable", "open"}
+    assert report["blocked"] > 100
+    assert any(probe["control"] for probe in report["probes"])
+
+
 @pytest.mark.parametrize("arguments", [(), ("cure",), ("doctor", "now"), ("--json",)])
 def test_wrong_usage_is_2(arguments: tuple[str, ...]) -> None:
     printed = run(*arguments)

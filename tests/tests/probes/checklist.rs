@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::table::{Control, PROBES};
+use sandboxset_self_test::table::{Control, PROBES};
 
 /// One row of the checklist.
 struct Row {
@@ -102,9 +102,7 @@ fn render() -> String {
     for row in ROWS {
         let mut covered: Vec<String> = Vec::new();
         for probe in PROBES.iter().filter(|probe| probe.rows.contains(&row.number)) {
-            let name = probe.line.split('|').next().unwrap_or_default();
-            let name =
-                if name.starts_with("call ") { name } else { name.split(' ').next().unwrap_or_default() };
+            let name = probe.name();
             // Whoever has no control is only said to be refused.
             let star = if matches!(probe.control, Control::Maybe | Control::None(_)) { "*" } else { "" };
             covered.push(format!("`{name}`{star}"));

@@ -37,6 +37,7 @@ __all__ = [
     "error_table",
     "in_forked_child",
     "propose_tree",
+    "self_test",
 ]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -64,6 +65,9 @@ def close_all(sets: Sequence[SandboxSet], timeout: float) -> None:
 
 def doctor() -> Diagnosis:
     """Examines this host: makes one sandbox and destroys it, and changes nothing."""
+
+def self_test(*, json: bool) -> tuple[str, bool]:
+    """Tries to break out of sandboxes on this host; the report as text, and whether nothing escaped."""
 
 def in_forked_child() -> bool:
     """Whether this process was forked from one that had made a set."""

@@ -2,18 +2,19 @@
 
 use self::Control::{Maybe, None, Odd, Plain, User, Weakened};
 
-/// One probe. Arguments in braces stand for what was laid as bait.
-pub(crate) struct Probe {
+/// One probe: an attempt, and the same attempt where it must succeed. Arguments in braces stand for what was laid as bait.
+pub struct Probe {
     /// The rows of the checklist.
-    pub(crate) rows: &'static [u32],
+    pub rows: &'static [u32],
     /// Name and arguments inside; after `|` the arguments outside, if others.
-    pub(crate) line: &'static str,
-    pub(crate) control: Control,
+    pub line: &'static str,
+    /// Its negative control.
+    pub control: Control,
 }
 
 /// Where the same attempt must succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
+pub enum Control {
     /// Outside, by whoever runs the tests.
     Plain,
     /// Outside, by an ordinary user, where it cannot hurt.
@@ -35,13 +36,19 @@ const fn probe(rows: &'static [u32], line: &'static str, control: Control) -> Pr
 /// What is not tried outside for real.
 const HARMFUL: Control = None("outside it would change the machine");
 
-/// The limits of the sandboxes; a probe that reaches them has escaped.
-pub(crate) const MEMORY: u64 = 64 << 20;
-pub(crate) const PIDS: u64 = 32;
-pub(crate) const SCRATCH_BYTES: u64 = 8 << 20;
-pub(crate) const SCRATCH_INODES: u64 = 200;
+// The limits of the sandboxes; a probe that gets beyond them has escaped.
 
-pub(crate) const PROBES: &[Probe] = &[
+/// Memory, in bytes.
+pub const MEMORY: u64 = 64 << 20;
+/// Processes.
+pub const PIDS: u64 = 32;
+/// Bytes of each tmpfs.
+pub const SCRATCH_BYTES: u64 = 8 << 20;
+/// Inodes of each tmpfs.
+pub const SCRATCH_INODES: u64 = 200;
+
+/// All of them.
+pub const PROBES: &[Probe] = &[
     probe(&[1], "fds", Odd),
     probe(&[2], "cwd", Weakened("outside")),
     probe(&[3], "selfexe", Plain),
@@ -61,7 +68,7 @@ pub(crate) const PROBES: &[Probe] = &[
     probe(&[10], "tiocsti", Plain),
     probe(&[11], "core", Maybe),
     probe(&[13], "chroot-break {canary}", Weakened("root={dir}")),
-    probe(&[13], "host-files {canary} /etc/shadow /etc/hostname", Plain),
+    probe(&[13], "host-files {canary} /etc/shadow /etc/hostname|host-files {canary}", Plain),
     probe(&[13, 20, 21], "write-root / /usr /etc /proc /dev /sys /privileged /code|write-root {dir}", Plain),
     probe(&[20], "mknod", Plain),
     probe(&[20], "devices", Plain),
@@ -183,8 +190,61 @@ pub(crate) const PROBES: &[Probe] = &[
     probe(&[31], "call unshare", User),
 ];
 
+/// The probes whose controls look only at themselves, at their own children or at what was laid for them, so that
+/// they can be run on anybody's host.
+pub const HARMLESS: &[&str] = &[
+    "fds",
+    "env",
+    "attrs",
+    "caps",
+    "nnp",
+    "seccomp",
+    "host-files",
+    "write-root",
+    "shm",
+    "userns-unshare",
+    "userns-clone",
+    "userns-clone3",
+    "ptrace",
+    "perf",
+    "io-uring",
+    "int80",
+    "uid-map",
+    "host-name",
+    "fork-bomb",
+    "memory",
+    "descriptors",
+    "tmpfs-bytes",
+    "tmpfs-inodes",
+    "sysv",
+    "mqueue",
+    "signals-outside",
+    "host-processes",
+    "tcp4",
+    "tcp6",
+    "abstract-socket",
+];
+
+impl Probe {
+    /// Its name; that of a bare system call has two words.
+    pub fn name(&self) -> &'static str {
+        let line = self.inside();
+        if line.starts_with("call ") { line } else { line.split(' ').next().unwrap_or_default() }
+    }
+
+    /// Name and arguments inside.
+    pub fn inside(&self) -> &'static str {
+        self.line.split('|').next().unwrap_or_default()
+    }
+
+    /// Name and arguments outside.
+    pub fn outside(&self) -> &'static str {
+        self.line.rsplit('|').next().unwrap_or_default()
+    }
+}
+
 /// Working directories that must not lead outside.
-pub(crate) const DIRS: &[&str] = &[
+pub const DIRS: &[&str] = &[
     "/proc/self/fd/7",
     "/proc/self/fd/3",
     "/proc/self/cwd",
