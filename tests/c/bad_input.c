@@ -202,6 +202,7 @@ static void out_of_range(void) {
   CONFIG("max_size", config.max_size = 0);
   CONFIG("max_size", config.max_size = UINT64_MAX);
   CONFIG("min_idle", config.min_idle = config.max_size + 1);
+  CONFIG("max_forks", config.max_forks = 0);
   CONFIG("create_timeout", config.create_timeout_ms = 0);
   CONFIG("reuse", config.reuse = unknown);
   CONFIG("config.reserved", config.reserved = 1);

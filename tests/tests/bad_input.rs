@@ -89,6 +89,7 @@ fn config(case: &Case) -> Config {
     match &*case.argument {
         "max_size" => config.max_size = number(value) as usize,
         "min_idle" => config.min_idle = number(value) as usize,
+        "max_forks" => config.max_forks = number(value) as usize,
         "create_timeout_ms" => config.create_timeout = milliseconds(value),
         "scratch_dirs" => config.scratch_dirs = ScratchDirs::Disk(string(value).into()),
         other => panic!("no config {other}"),
