@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandboxset::backend::mock::{MockBackend, MockFault, MockOperation};
 use sandboxset::{
-    Backend, BackendSandbox, Capabilities, CreateRequest, ErrorCode, Phase, SandboxId, SandboxSpec,
+    Backend, BackendSandbox, Capabilities, CreateRequest, ErrorCode, Phase, Runtime, SandboxId, SandboxSpec,
     ScratchDirs,
 };
 
@@ -59,6 +59,9 @@ fn what_cannot_be_forked_says_so_at_once() {
     parent.destroy().unwrap();
     assert_eq!(refusal(&*parent, HANG), (ErrorCode::SandboxDead, Phase::Fork));
     assert_eq!(mock.live(), 0);
+    let spec = SandboxSpec { runtime: Some(Runtime::new(["/run"])), ..SandboxSpec::default() };
+    let leaf = mock.create(&CreateRequest { spec: Arc::new(spec), ..request(HANG) }).unwrap();
+    assert_eq!(refusal(&*leaf, HANG), (ErrorCode::Unsupported, Phase::Fork));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sandboxset::backend::mock::{MockBackend, MockFault, MockOperation};
 use sandboxset::{
     Backend, CancelToken, Capabilities, Command, Config, Error, ErrorCode, EventKind, GetOptions, Phase,
-    Result, Reuse, SandboxRef, SandboxSet, SandboxSpec, SandboxState,
+    Result, Reuse, Runtime, SandboxRef, SandboxSet, SandboxSpec, SandboxState,
 };
 use support::{HANG, check, get, now, until, within};
 
@@ -507,6 +507,9 @@ fn what_cannot_be_a_parent_is_refused_by_name() {
         let parent = make(&mock, Config { reuse, ..Config::default() }).unwrap();
         assert_eq!(refused(child(&parent)), invalid("parent"));
     }
+    let leaf = SandboxSpec { runtime: Some(Runtime::new(["/run"])), ..SandboxSpec::default() };
+    let leaves = SandboxSet::new(Arc::new(mock.clone()), leaf, Config::default()).unwrap();
+    assert_eq!(refused(child(&leaves)), invalid("parent"));
     let gone = make(&mock, Config::default()).unwrap();
     gone.close(HANG).unwrap();
     assert_eq!(refused(child(&gone)), invalid("parent"));

@@ -32,6 +32,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Checks whether sandboxes of a spec can be forked, before any is made. An error names the field `parent`.
+    fn validate_parent(&self, spec: &SandboxSpec) -> Result<()> {
+        let _ = spec;
+        Ok(())
+    }
+
     /// Does what has to be done once for all sandboxes of a spec, and answers the spec that `create` is given from
     /// then on. Called once by every new set, after `validate`. May block: the Linux backend unpacks images here.
     fn prepare(&self, spec: SandboxSpec) -> Result<SandboxSpec> {

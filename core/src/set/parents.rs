@@ -84,6 +84,7 @@ pub(super) fn check_parent(parent: &SandboxSet, backend: &dyn Backend) -> Result
             "its sandboxes would not outlive a fork, unless its reuse is keep",
         ));
     }
+    set.backend.validate_parent(&set.spec)?;
     set.check_open().map_err(|error| Error::invalid("parent", error.message()))
 }
 

@@ -388,3 +388,15 @@ fn a_set_forks_its_sandboxes_from_those_of_its_parent() {
     assert!(set.close(HANG).unwrap().survivors.is_empty());
     assert!(parents.close(HANG).unwrap().survivors.is_empty());
 }
+
+#[test]
+fn sandboxes_without_a_fork_server_are_refused_as_parents() {
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+    let runtime = Some(Runtime::new(["/bin/true"]));
+    for spec in [SandboxSpec::default(), SandboxSpec { runtime, ..SandboxSpec::default() }] {
+        let parents = SandboxSet::new(Arc::clone(&backend), spec, Config::default()).unwrap();
+        let config = Config { parent: Some(parents), ..Config::default() };
+        let error = SandboxSet::new(Arc::clone(&backend), child_spec(), config).unwrap_err();
+        assert_eq!((error.code(), error.field()), (ErrorCode::InvalidArgument, Some("parent")), "{error}");
+    }
+}

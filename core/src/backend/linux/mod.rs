@@ -165,6 +165,16 @@ impl Backend for LinuxBackend {
         late::check_limits(&binding.limits, &self.isolation_report())
     }
 
+    fn validate_parent(&self, spec: &SandboxSpec) -> Result<()> {
+        if spec.runtime.as_ref().is_some_and(|runtime| runtime.forks) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "parent",
+            "its sandboxes have no runtime that can be forked: see `Runtime::forks`",
+        ))
+    }
+
     fn prepare(&self, mut spec: SandboxSpec) -> Result<SandboxSpec> {
         if let RootFs::OciLayout { dir, tag } = &spec.root {
             spec.root = RootFs::Directory(self.unpack(dir, tag.as_deref(), None)?);

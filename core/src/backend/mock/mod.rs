@@ -12,7 +12,8 @@ use std::time::Duration;
 pub use script::{MockFault, MockOperation};
 
 use crate::{
-    Backend, BackendSandbox, Capabilities, Command, CreateRequest, IsolationReport, Output, Result, SandboxId,
+    Backend, BackendSandbox, Capabilities, Command, CreateRequest, Error, IsolationReport, Output, Result,
+    SandboxId, SandboxSpec,
 };
 use sandbox::MockSandbox;
 use script::Shared;
@@ -21,7 +22,8 @@ use script::Shared;
 ///
 /// A command answers its arguments, joined by spaces and followed by a newline, and exits with 0; a call to the
 /// runtime answers the request; files live in memory. [`MockBackend::on_exec`] and [`MockBackend::on_call`] replace
-/// the first two. Secrets that are bound late are files too, and binds empty directories. Clones share one script and one set of counters. Thread-safe.
+/// the first two. Secrets that are bound late are files too, and binds empty directories. Every sandbox can be forked,
+/// unless it has a runtime that is no fork server. Clones share one script and one set of counters. Thread-safe.
 #[derive(Clone, Debug, Default)]
 pub struct MockBackend {
     shared: Arc<Shared>,
@@ -117,6 +119,13 @@ impl Backend for MockBackend {
 
     fn isolation_report(&self) -> IsolationReport {
         IsolationReport::default()
+    }
+
+    fn validate_parent(&self, spec: &SandboxSpec) -> Result<()> {
+        if sandbox::is_leaf(spec) {
+            return Err(Error::invalid("parent", "its sandboxes have a runtime that cannot be forked"));
+        }
+        Ok(())
     }
 
     fn create(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {

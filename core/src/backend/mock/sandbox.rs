@@ -13,13 +13,19 @@ use super::runtime::MockStream;
 use super::script::{Counters, MockOperation, Shared};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
-    ErrorCode, LateBinding, Output, Phase, ResetReport, Result, SECRETS_DIR, SandboxId, Usage,
+    ErrorCode, LateBinding, Output, Phase, ResetReport, Result, SECRETS_DIR, SandboxId, SandboxSpec, Usage,
 };
 
 /// One sandbox, as its guard sees it.
 pub(super) struct MockSandbox {
     shared: Arc<Shared>,
     body: Arc<Body>,
+    leaf: bool,
+}
+
+/// Whether sandboxes of this spec have a runtime that cannot be forked.
+pub(super) fn is_leaf(spec: &SandboxSpec) -> bool {
+    spec.runtime.as_ref().is_some_and(|runtime| !runtime.forks)
 }
 
 /// What a sandbox, its backend, its processes and its connections know of it.
@@ -143,7 +149,7 @@ impl MockSandbox {
         shared.enter_create()?;
         let body = Arc::new(Body::new(request.id));
         shared.register(&body);
-        Ok(Box::new(MockSandbox { shared: Arc::clone(shared), body }))
+        Ok(Box::new(MockSandbox { shared: Arc::clone(shared), body, leaf: is_leaf(&request.spec) }))
     }
 
     fn enter(&self, operation: MockOperation, phase: Phase) -> Result<()> {
@@ -214,7 +220,7 @@ impl BackendSandbox for MockSandbox {
     }
 
     fn fork(&self, request: &CreateRequest) -> Result<Box<dyn BackendSandbox>> {
-        if !self.shared.capabilities().fork {
+        if self.leaf || !self.shared.capabilities().fork {
             let message = "the runtime of this sandbox cannot fork";
             return Err(Error::new(ErrorCode::Unsupported, Phase::Fork, message));
         }
@@ -224,7 +230,8 @@ impl BackendSandbox for MockSandbox {
         self.body.adopt(&child);
         self.body.check(Phase::Fork)?;
         self.shared.register(&child);
-        Ok(Box::new(MockSandbox { shared: Arc::clone(&self.shared), body: child }))
+        let leaf = is_leaf(&request.spec);
+        Ok(Box::new(MockSandbox { shared: Arc::clone(&self.shared), body: child, leaf }))
     }
 
     fn death(&self) -> Option<String> {
