@@ -101,6 +101,9 @@
   SANDBOXSET_STRINGIFY(SANDBOXSET_VERSION_MINOR) "." SANDBOXSET_STRINGIFY(SANDBOXSET_VERSION_PATCH)
 
 
+// Keep as many sandboxes prepared as were lately asked for at once.
+#define SANDBOXSET_SHELLS_ON_DEMAND UINT64_MAX
+
 // What a command reads: nothing.
 #define SANDBOXSET_STDIN_NULL 0
 
@@ -345,6 +348,11 @@ typedef struct sandboxset_linux_options {
   // An absolute path: the directory in which OCI images are unpacked, made if it is missing; nobody else may be
   // able to write to it. NULL, the default: $XDG_CACHE_HOME/sandboxset/oci, or $HOME/.cache/sandboxset/oci.
   const char *image_cache;
+  // Sandboxes to keep prepared for each spec once the first create of it has succeeded, 1024 at most. A create that
+  // finds one is many times faster; each holds some memory and a process. SANDBOXSET_SHELLS_ON_DEMAND, the default:
+  // as many as were lately asked for at once, none once a spec has not been used for minutes. With 0 every create
+  // starts from nothing.
+  uint64_t shells;
 } sandboxset_linux_options;
 
 // The result of a call: SANDBOXSET_OK, or what went wrong. Later versions may return codes that are not listed

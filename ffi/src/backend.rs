@@ -39,7 +39,15 @@ pub struct sandboxset_linux_options {
     /// An absolute path: the directory in which OCI images are unpacked, made if it is missing; nobody else may be
     /// able to write to it. NULL, the default: $XDG_CACHE_HOME/sandboxset/oci, or $HOME/.cache/sandboxset/oci.
     pub image_cache: *const c_char,
+    /// Sandboxes to keep prepared for each spec once the first create of it has succeeded, 1024 at most. A create that
+    /// finds one is many times faster; each holds some memory and a process. SANDBOXSET_SHELLS_ON_DEMAND, the default:
+    /// as many as were lately asked for at once, none once a spec has not been used for minutes. With 0 every create
+    /// starts from nothing.
+    pub shells: u64,
 }
+
+/// Keep as many sandboxes prepared as were lately asked for at once.
+pub const SANDBOXSET_SHELLS_ON_DEMAND: u64 = u64::MAX;
 
 /// What the sandboxes of a backend can do. Set struct_size before the call that fills it.
 #[derive(Clone, Copy)]
@@ -67,11 +75,16 @@ pub struct sandboxset_capabilities {
 
 // SAFETY: repr(C), size first, raw pointers, no padding.
 unsafe impl Plain for sandboxset_linux_options {
-    const FIRST_SIZE: usize = 24;
+    const FIRST_SIZE: usize = 32;
 
     fn defaults() -> Self {
         let null = std::ptr::null();
-        sandboxset_linux_options { struct_size: size_of::<Self>(), keeper: null, image_cache: null }
+        sandboxset_linux_options {
+            struct_size: size_of::<Self>(),
+            keeper: null,
+            image_cache: null,
+            shells: SANDBOXSET_SHELLS_ON_DEMAND,
+        }
     }
 }
 
@@ -119,6 +132,9 @@ pub unsafe extern "C" fn sandboxset_backend_linux_new(
         let mut linux = LinuxOptions::default();
         linux.keeper = caller.optional_path(options.keeper, "keeper")?;
         linux.image_cache = caller.optional_path(options.image_cache, "image_cache")?;
+        if options.shells != SANDBOXSET_SHELLS_ON_DEMAND {
+            linux.shells = Some(usize::try_from(options.shells).unwrap_or(usize::MAX));
+        }
         let backend = Arc::new(LinuxBackend::new(linux)?);
         out.write(handle::into_raw(AnyBackend { backend, mock: None }));
         Ok(())

@@ -23,7 +23,7 @@ macro_rules! layout {
 fn the_layout_is_the_frozen_one() {
     let mut table = String::new();
     layout! { table,
-        backend::sandboxset_linux_options { struct_size, keeper, image_cache }
+        backend::sandboxset_linux_options { struct_size, keeper, image_cache, shells }
         backend::sandboxset_capabilities { struct_size, pause, exec, connect, files, reset, fork, bind, reserved }
         mock::sandboxset_mock_fault { struct_size, kind, reserved, message, delay_ms }
         spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers }

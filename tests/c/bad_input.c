@@ -235,6 +235,10 @@ static void out_of_range(void) {
   linux_options.image_cache = "relative";
   sandboxset_backend *no_backend = NULL;
   INVALID("image_cache", sandboxset_backend_linux_new(&linux_options, &no_backend, &error));
+  sandboxset_linux_options_init(&linux_options, sizeof linux_options);
+  CHECK(linux_options.shells == SANDBOXSET_SHELLS_ON_DEMAND);
+  linux_options.shells = 1025;
+  INVALID("shells", sandboxset_backend_linux_new(&linux_options, &no_backend, &error));
   CHECK(no_backend == NULL);
   SPEC("root", spec.root = "/does/not/exist");
   SPEC("root", spec.root = "\xff\xfe");

@@ -165,6 +165,38 @@ fn killed_while_many_threads_work() {
     );
 }
 
+/// Shells that nobody has asked for are processes, cgroups and mounts like any sandbox.
+#[test]
+fn shells_go_with_the_keeper_and_with_the_last_backend() {
+    const SHELLS: usize = 5;
+    let _alone = alone();
+    let scope = Scope::own();
+    let before = scope.take();
+    for keeper_dies in [true, false] {
+        let options = LinuxOptions { shells: Some(SHELLS), ..LinuxOptions::default() };
+        let backend = LinuxBackend::new(options).unwrap();
+        let set =
+            SandboxSet::new(Arc::new(backend.clone()), SandboxSpec::default(), Config::default()).unwrap();
+        let sandbox = set.get_or_create_unpaused(&GetOptions::default()).unwrap();
+        let until = Instant::now() + HANG;
+        while backend.shells().unwrap().ready < SHELLS {
+            assert!(Instant::now() < until, "never {SHELLS} shells: {:?}", backend.shells());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The control: the census sees them.
+        let shells = scope.take();
+        assert!(shells.processes.len() > 1 + SHELLS, "{shells:?}");
+        if keeper_dies {
+            kill_the_keeper(&scope);
+        }
+        drop(sandbox);
+        assert!(set.close(HANG).unwrap().survivors.is_empty());
+        drop((set, backend));
+        scope.assert_settles(&before);
+    }
+    println!("{SHELLS} shells went with their keeper and with their last backend; residue 0");
+}
+
 /// Host and keeper at once: processes go with the keeper; what has no life of its own, the next start removes.
 #[test]
 fn host_and_keeper_at_once() {

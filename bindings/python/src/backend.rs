@@ -74,11 +74,17 @@ fn linux_backend(py: Python<'_>, options: linux::LinuxOptions) -> PyResult<Arc<d
 #[pymethods]
 impl LinuxBackend {
     #[new]
-    #[pyo3(signature = (*, keeper=None, image_cache=None))]
-    fn new(py: Python<'_>, keeper: Optional<'_>, image_cache: Optional<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (*, keeper=None, image_cache=None, shells=None))]
+    fn new(
+        py: Python<'_>,
+        keeper: Optional<'_>,
+        image_cache: Optional<'_>,
+        shells: Optional<'_>,
+    ) -> PyResult<Self> {
         let keeper = keeper.map(|path| host_path("keeper", &path)).transpose()?;
         let image_cache = image_cache.map(|path| host_path("image_cache", &path)).transpose()?;
-        let core = linux_backend(py, linux::LinuxOptions { keeper, image_cache })?;
+        let shells = shells.map(|shells| integer("shells", &shells)).transpose()?;
+        let core = linux_backend(py, linux::LinuxOptions { keeper, image_cache, shells })?;
         Ok(LinuxBackend { core: DropDetached::new(core) })
     }
 

@@ -48,6 +48,19 @@ def test_exec(linux: SandboxSet) -> None:
         assert sandbox.usage().pids >= 1
 
 
+@pytest.mark.usefixtures("linux")
+def test_shells_are_an_option_of_the_backend() -> None:
+    for shells in [None, 0, 3]:
+        backend = sandboxset.LinuxBackend(shells=shells)
+        with SandboxSet(backend, max_size=2) as pool:
+            for _ in range(3):
+                with pool.get_or_create_unpaused(acquire="fresh_only") as sandbox:
+                    assert sandbox.exec(["/bin/true"]).success
+    for wrong in [-1, 1025, 1 << 70]:
+        with pytest.raises(sandboxset.InvalidArgumentError, match="shells"):
+            sandboxset.LinuxBackend(shells=wrong)
+
+
 def test_a_timeout_is_an_outcome(linux: SandboxSet) -> None:
     with linux.get_or_create_unpaused() as sandbox:
         assert sandbox.exec(["sleep", "600"], timeout=0.1, grace=0).outcome == "timed_out"

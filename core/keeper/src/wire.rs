@@ -44,6 +44,16 @@ pub enum ToKeeper {
     Bind(BindLate),
     /// Unmount it. Carries the socket and the mount namespace.
     Unbind(UnbindLate),
+    /// Say how many shells wait for the creates of a backend. Answered by `Shells`.
+    CountShells {
+        /// The backend of the creates.
+        backend: u64,
+    },
+    /// No more creates of this backend will come: its shells can go. Not answered.
+    Forget {
+        /// The backend of the creates.
+        backend: u64,
+    },
 }
 
 /// What is to be mounted in a sandbox that is warm already.
@@ -128,7 +138,7 @@ impl Controller {
 }
 
 /// A sandbox to be.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Create {
     /// Unique among the sandboxes of this host process.
     pub id: u64,
@@ -148,8 +158,29 @@ pub struct Create {
     pub parent: Option<u64>,
     /// Layers of isolation that are not wanted, by the names of their reports.
     pub off: Vec<String>,
+    /// What is to be prepared for the next create like this one.
+    pub shells: Shells,
     /// Milliseconds until the keeper must give up.
     pub deadline_ms: u64,
+}
+
+/// The most shells that wait at once, whatever was asked for.
+pub const MAX_SHELLS: usize = 1024;
+
+/// Which shells a create may take, and how many are to be ready for others like it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shells {
+    /// Whose creates these are. Shells with a root are not shared between backends.
+    pub backend: u64,
+    /// How many are kept; `None` follows the demand. With 0 the create takes none either.
+    pub ready: Option<u32>,
+}
+
+impl Create {
+    /// What this create has in common with others like it, for which the same shells will do.
+    pub fn into_recipe(self) -> Self {
+        Create { id: 0, deadline_ms: 0, ..self }
+    }
 }
 
 /// The layers that [`Create::off`] may name. The others are what a sandbox is.
@@ -256,6 +287,13 @@ pub enum FromKeeper {
         id: u64,
         /// How it ended, in words.
         cause: String,
+    },
+    /// The answer to `CountShells`.
+    Shells {
+        /// Those that lack nothing but their start, for creates of the backend that was asked about.
+        ready: u64,
+        /// Those that have no root yet, for whoever comes.
+        bare: u64,
     },
 }
 

@@ -77,6 +77,7 @@ fn plain(id: u64) -> Create {
         runtime: None,
         parent: None,
         off: Vec::new(),
+        shells: Shells::default(),
         deadline_ms: 30_000,
     }
 }

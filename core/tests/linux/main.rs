@@ -19,4 +19,5 @@ mod process;
 mod reset;
 mod runtime;
 mod share;
+mod shells;
 mod support;

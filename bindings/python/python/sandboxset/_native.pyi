@@ -92,9 +92,14 @@ class LinuxBackend:
 
     `keeper` is the keeper program to run instead of the embedded one. OCI images are unpacked in `image_cache`,
     a directory of this user alone; default ``$XDG_CACHE_HOME/sandboxset/oci`` or ``~/.cache/sandboxset/oci``.
+    `shells` sandboxes, 1024 at most, are kept prepared for each spec once it was used, so that new ones take a
+    fraction of the time; default as many as were lately asked for at once, none once a spec has not been used for
+    minutes. With 0 every create starts from nothing.
     """
 
-    def __new__(cls, *, keeper: Name | None = None, image_cache: Name | None = None) -> Self: ...
+    def __new__(
+        cls, *, keeper: Name | None = None, image_cache: Name | None = None, shells: int | None = None
+    ) -> Self: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use self::command::Commands;
 pub(crate) use self::confine::become_inner_user;
 use self::join::Door;
+pub(crate) use self::root::sources;
 use crate::seccomp::Filters;
 use crate::sys;
 
@@ -49,9 +50,11 @@ const EXIT_SETUP_FAILED: i32 = 71;
 /// How late timers may be, in nanoseconds: what the kernel starts the first process with.
 const TIMER_SLACK_NS: u64 = 50_000;
 
-/// What an init tells its keeper while it sets the sandbox up. The last two end that.
+/// What an init tells its keeper while it sets the sandbox up. The last three end that.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum News {
+    /// All is there but the runtime, which begins when the init is told to go on. Without a runtime this is the end.
+    Furnished(Vec<LayerReport>),
     /// Its runtime will be a fork server. Carries its user namespace, its process id namespace and the socket to the
     /// fork server.
     Forkable,
@@ -59,8 +62,8 @@ pub(crate) enum News {
     Door,
     /// One has. The init goes on when it is told to.
     Joined,
-    /// The sandbox is ready.
-    Ready(Vec<LayerReport>),
+    /// The runtime is ready.
+    Ready,
     /// It could not be set up.
     Failed(Failure),
     /// It could not be forked, for which the parent is to blame.
@@ -69,9 +72,8 @@ pub(crate) enum News {
 
 struct Init<'a> {
     host: OwnedFd,
-    /// The keeper's socket, until the sandbox is ready.
+    /// The keeper's socket, until the runtime is ready.
     setup: Option<OwnedFd>,
-    report: Vec<LayerReport>,
     /// Where the runtime says that it is ready, until it did.
     ready: Option<OwnedFd>,
     ready_text: Vec<u8>,
@@ -107,23 +109,27 @@ fn live(
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
     let prepared = adopt().and_then(|()| confine::enter(&setup));
     let (create, _) = sandboxset_keeper::receive::<Create>(&setup).map_err(drop)?;
-    let set_up = prepared.and_then(|()| Init::set_up(host, &create, filters, memory_cgroup));
-    let with_runtime = set_up.map_err(News::Failed).and_then(|(mut init, rules)| {
-        init.begin_runtime(&create, &setup, rules)?;
-        Ok(init)
-    });
-    let mut init = match with_runtime {
+    let begun = prepared
+        .and_then(|()| Init::set_up(host, &create, filters, memory_cgroup))
+        .map_err(News::Failed)
+        .and_then(|(mut init, rules, report)| {
+            let silent = |_| News::Failed(Failure { step: "talk to the keeper".into(), errno: 0 });
+            sandboxset_keeper::send(&setup, &News::Furnished(report), &[]).map_err(silent)?;
+            if create.runtime.is_some() {
+                // It begins when somebody wants the sandbox.
+                sandboxset_keeper::receive::<()>(&setup).map_err(silent)?;
+                init.begin_runtime(&create, &setup, rules)?;
+            }
+            Ok(init)
+        });
+    let mut init = match begun {
         Ok(init) => init,
         Err(news) => {
             let _ = sandboxset_keeper::send(&setup, &news, &[]);
             return Err(());
         }
     };
-    if init.ready.is_none() {
-        init.announce(setup);
-    } else {
-        init.setup = Some(setup);
-    }
+    init.setup = init.ready.is_some().then_some(setup);
     Ok(init.serve())
 }
 
@@ -149,13 +155,13 @@ pub(crate) fn keep_only<const N: usize>(fds: [OwnedFd; N]) -> Result<[OwnedFd; N
 }
 
 impl<'a> Init<'a> {
-    /// Answers also what is to restrict a runtime that is forked.
+    /// Answers also what is to restrict a runtime that is forked, and what was reached.
     fn set_up(
         host: OwnedFd,
         create: &Create,
         filters: &'a Filters,
         memory_cgroup: bool,
-    ) -> Result<(Self, Option<OwnedFd>), Failure> {
+    ) -> Result<(Self, Option<OwnedFd>, Vec<LayerReport>), Failure> {
         let mut report = namespaces_report();
         root::build(create, &mut report)?;
         let rules = confine::drop_privileges(create, memory_cgroup, &mut report)?;
@@ -166,9 +172,8 @@ impl<'a> Init<'a> {
         rustix::io::ioctl_fionbio(&host, true)
             .map_err(|errno| failure("prepare the host's socket", errno))?;
         let commands = Commands::new(confine::filters_system_calls(create).then_some(filters));
-        let init =
-            Init { host, setup: None, report, ready: None, ready_text: Vec::new(), children, commands };
-        Ok((init, rules))
+        let init = Init { host, setup: None, ready: None, ready_text: Vec::new(), children, commands };
+        Ok((init, rules, report))
     }
 
     /// Starts the runtime, or lets one in that the parent forks; if there is to be one.
@@ -197,12 +202,6 @@ impl<'a> Init<'a> {
         self.commands.adopt_runtime(pid, runtime.forks);
         self.ready = Some(ready);
         Ok(())
-    }
-
-    /// Tells the keeper that the sandbox is ready, and forgets the keeper.
-    fn announce(&mut self, setup: OwnedFd) {
-        let report = std::mem::take(&mut self.report);
-        let _ = sandboxset_keeper::send(&setup, &News::Ready(report), &[]);
     }
 
     /// Serves until the host closes its socket or the runtime ends; answers the exit code.
@@ -250,7 +249,7 @@ impl<'a> Init<'a> {
         if self.ready_text.starts_with(READY_LINE) {
             self.ready = None;
             if let Some(setup) = self.setup.take() {
-                self.announce(setup);
+                let _ = sandboxset_keeper::send(&setup, &News::Ready, &[]);
             }
             return true;
         }

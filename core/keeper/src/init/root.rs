@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -65,6 +65,21 @@ impl fmt::Display for Target {
             Target::Path(path) => f.write_str(&String::from_utf8_lossy(path)),
         }
     }
+}
+
+/// The paths of the host that a root is made of, as [`build`] opens them.
+pub(crate) fn sources(create: &Create) -> Vec<PathBuf> {
+    let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+    let mut sources: Vec<PathBuf> = match &create.root {
+        Root::Host => {
+            let dirs = HOST_DIRS.iter().map(|name| Path::new("/").join(name));
+            dirs.chain(HOST_ETC.iter().map(|name| Path::new("/etc").join(name))).collect()
+        }
+        Root::Directory(root) => vec![path(root)],
+    };
+    sources.extend(create.code_dir.as_deref().map(path));
+    sources.extend(create.binds.iter().map(|bind| path(&bind.source)));
+    sources
 }
 
 /// Builds the root and moves into it. Afterwards this process is the sandbox's own user.

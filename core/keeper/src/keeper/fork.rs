@@ -10,6 +10,7 @@ use sandboxset_keeper::{Create, Failure, FrameError};
 
 use super::Keeper;
 use super::sandbox::{Place, Refusal, Sandbox};
+use super::watch::Source;
 use crate::zygote::{self, Message};
 
 impl Keeper {
@@ -25,9 +26,8 @@ impl Keeper {
         }
         let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
         let place = Place { below: Some(parent), forks };
-        self.shells_made += 1;
-        let name = self.shells_made.to_string();
-        let shell = Sandbox::prepare(&name, &self.cgroups, &self.filters, &mut self.ids, place);
+        self.last_serial += 1;
+        let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place);
         let mut shell = match shell {
             Ok(shell) => shell,
             Err(failure) => {
@@ -41,7 +41,7 @@ impl Keeper {
             }
         };
         shell.fork_of = Some(parent_id);
-        Ok(shell)
+        Ok(self.watched(shell)?)
     }
 
     /// Has the parent's server join a sandbox.
@@ -79,22 +79,19 @@ impl Keeper {
         }
     }
 
-    /// The parents of the forks that are under way.
-    pub(super) fn asked_parents(&self) -> Vec<u64> {
-        let mut parents: Vec<u64> = self
-            .sandboxes
-            .values()
-            .filter(|sandbox| sandbox.setup_socket().is_some())
-            .filter_map(|sandbox| sandbox.fork_of)
-            .filter(|id| self.sandboxes.get(id).is_some_and(|parent| parent.parent.is_some()))
-            .collect();
-        parents.sort_unstable();
-        parents.dedup();
-        parents
+    /// Waits for the servers of the forks that are under way, and for no others.
+    pub(super) fn watch_servers(&self) {
+        let children = self.starting.iter().filter_map(|id| self.sandboxes.get(id));
+        for parent in children.filter_map(|child| self.sandboxes.get(&child.fork_of?)) {
+            if let Some(below) = &parent.parent {
+                self.watch.arm(&below.server, Source::Server(parent.serial));
+            }
+        }
     }
 
     /// Hears one message of a parent's server.
-    pub(super) fn server_spoke(&mut self, parent_id: u64) -> Result<(), FrameError> {
+    pub(super) fn server_spoke(&mut self, serial: u64) -> Result<(), FrameError> {
+        let Some(&parent_id) = self.claims.get(&serial) else { return Ok(()) };
         let Some(parent) = self.sandboxes.get(&parent_id).and_then(|sandbox| sandbox.parent.as_ref()) else {
             return Ok(());
         };

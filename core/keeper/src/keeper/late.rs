@@ -8,6 +8,7 @@ use sandboxset_keeper::Failure;
 
 use super::Keeper;
 use super::sandbox::{Sandbox, failure};
+use super::watch::Source;
 use crate::mounter::{self, Request};
 use crate::sys::{self, Forked};
 
@@ -17,7 +18,16 @@ impl Keeper {
         let mut fds = fds.into_iter();
         let (Some(reply), Some(namespace)) = (fds.next(), fds.next()) else { return };
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
-        if let Err(failure) = sandbox.start_mounter(request, [&reply, &namespace], fds.next()) {
+        let started = sandbox.start_mounter(request, [&reply, &namespace], fds.next());
+        let watched = started.and_then(|()| {
+            let source = Source::Mounter(sandbox.serial);
+            let added = sandbox.mounter.as_ref().map_or(Ok(()), |mounter| self.watch.add(mounter, source));
+            added.map_err(|errno| {
+                sandbox.end_mounter();
+                failure("watch a mounter", errno)
+            })
+        });
+        if let Err(failure) = watched {
             let _ = sandboxset_keeper::send(&reply, &sandboxset_keeper::MounterResult::Err(failure), &[]);
         }
     }

@@ -5,15 +5,20 @@
 
 mod below;
 mod cgroup;
+mod demand;
 mod fork;
 mod host_ids;
 mod late;
 mod remover;
 mod sandbox;
+mod sources;
+mod stock;
 mod sweep;
+mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -24,6 +29,9 @@ use self::cgroup::Cgroups;
 use self::host_ids::HostIds;
 use self::remover::Remover;
 use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
+use self::sources::{MountTable, Sources};
+use self::stock::{Stock, Task};
+use self::watch::{Source, Watch};
 use crate::mounter::Request;
 use crate::seccomp::Filters;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper, VERSION};
@@ -32,23 +40,36 @@ use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper
 /// ever; the next keeper of this user sweeps what remains.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How many shells wait for a create. One covers a get that finds nothing idle; the other one that comes while the
-/// first is replaced.
-const SHELLS: usize = 2;
+/// How long no request must have come before something is done about the stock of shells: longer than the pauses
+/// within a burst, so that the stock is not refilled at its expense.
+const QUIET: Duration = Duration::from_millis(2);
+/// How many times as long as a piece of such work took the keeper then leaves it alone, so that it is always there for
+/// requests for the most part.
+const REST: u32 = 2;
 
 struct Keeper {
     host: OwnedFd,
+    watch: Watch,
     /// Answers that the host has not had room for yet.
     outbox: VecDeque<(FromKeeper, Vec<OwnedFd>)>,
+    /// Whether we are told when there is.
+    awaits_room: bool,
     cgroups: Cgroups,
     filters: Filters,
     ids: HostIds,
+    mounts: MountTable,
+    /// Those that the host asked for, by its ids.
     sandboxes: HashMap<u64, Sandbox>,
-    /// Prepared ahead of demand, the oldest first.
-    shells: VecDeque<Sandbox>,
-    shells_made: u64,
-    /// Whether shells are to be prepared: not before the first create, and not after one could not be.
-    refilling: bool,
+    /// The ids of the sandboxes by their own numbers.
+    claims: HashMap<u64, u64>,
+    /// The ids of those that are not ready yet.
+    starting: Vec<u64>,
+    stock: Stock,
+    last_serial: u64,
+    /// When there may be time for the stock.
+    stock_at: Instant,
+    /// A shell could not be prepared, or ended. Not tried again before a create has succeeded.
+    is_blocked: bool,
     remover: Remover,
 }
 
@@ -58,7 +79,7 @@ pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
     let ToKeeper::Hello(hello) = hello else { return Err(FrameError::Malformed("hello expected")) };
     let host_pidfd = fds.pop().ok_or(FrameError::Malformed("pidfd expected"))?;
     rustix::io::ioctl_fionbio(&host, true)?;
-    let (mut keeper, cgroup_faults) = Keeper::new(host, &hello);
+    let (mut keeper, cgroup_faults) = Keeper::new(host, &hello)?;
     let result = keeper.greet(&hello, cgroup_faults).and_then(|()| keeper.serve(host_pidfd.as_fd()));
     keeper.farewell();
     match result {
@@ -69,24 +90,31 @@ pub(crate) fn run(host: OwnedFd) -> Result<(), FrameError> {
 }
 
 impl Keeper {
-    fn new(host: OwnedFd, hello: &Hello) -> (Self, Vec<String>) {
+    fn new(host: OwnedFd, hello: &Hello) -> Result<(Self, Vec<String>), FrameError> {
         let (cgroups, cgroup_faults) = Cgroups::open(&hello.cgroups, &hello.owner);
         let keeper = Keeper {
             host,
+            watch: Watch::new()?,
             outbox: VecDeque::new(),
+            awaits_room: false,
             cgroups,
             filters: Filters::compile(),
             ids: HostIds::new(),
+            mounts: MountTable::open(),
             sandboxes: HashMap::new(),
-            shells: VecDeque::new(),
-            shells_made: 0,
-            refilling: false,
+            claims: HashMap::new(),
+            starting: Vec::new(),
+            stock: Stock::new(),
+            last_serial: 0,
+            stock_at: Instant::now(),
+            is_blocked: false,
             remover: Remover::default(),
         };
-        (keeper, cgroup_faults)
+        Ok((keeper, cgroup_faults))
     }
 
     fn greet(&mut self, hello: &Hello, cgroup_faults: Vec<String>) -> Result<(), FrameError> {
+        self.watch.add(&self.host, Source::Host)?;
         self.answer(FromKeeper::Hello { version: VERSION, cgroup_faults }, Vec::new())?;
         if hello.version != VERSION {
             return Err(FrameError::Malformed("version"));
@@ -96,123 +124,86 @@ impl Keeper {
     }
 
     fn serve(&mut self, host_pidfd: BorrowedFd<'_>) -> Result<(), FrameError> {
+        self.watch.add(host_pidfd, Source::HostProcess)?;
         loop {
-            let ready = self.wait(host_pidfd)?;
-            if ready.host_gone {
+            if let Some(process) = self.remover.process() {
+                // Refused if it is there already.
+                let _ = self.watch.add(process, Source::Remover);
+            }
+            self.watch_servers();
+            let happened = self.watch.wait(self.next_deadline())?;
+            if happened.contains(&Source::HostProcess) {
                 return Ok(());
             }
             self.flush()?;
-            for &id in &ready.inits {
-                self.init_spoke(id)?;
+            for &source in &happened {
+                match source {
+                    Source::Init(serial) => self.init_spoke(serial)?,
+                    Source::InitProcess(serial) => self.init_ended(serial)?,
+                    Source::Server(serial) => self.server_spoke(serial)?,
+                    Source::Mounter(serial) => {
+                        let sandbox = self.claims.get(&serial).and_then(|id| self.sandboxes.get_mut(id));
+                        let _ = sandbox.map(Sandbox::reap_mounter);
+                    }
+                    Source::Host | Source::HostProcess | Source::Remover => {}
+                }
             }
-            for id in &ready.mounted {
-                let _ = self.sandboxes.get_mut(id).map(Sandbox::reap_mounter);
-            }
-            for &id in &ready.ended {
-                self.init_ended(id)?;
-            }
-            for &id in &ready.servers {
-                self.server_spoke(id)?;
-            }
-            if ready.removed {
+            if happened.contains(&Source::Remover) {
                 self.remover.go_on();
             }
             self.expire()?;
-            if ready.host_spoke && !self.host_spoke()? {
+            if happened.contains(&Source::Host) && !self.host_spoke()? {
                 return Ok(());
             }
-            if ready.is_idle() {
-                self.refill();
+            if happened.is_empty() {
+                self.tend_stock();
             }
         }
     }
 
-    /// Blocks until something happens and says what.
-    fn wait(&self, host_pidfd: BorrowedFd<'_>) -> Result<Ready, FrameError> {
-        let mut host_events = PollFlags::IN;
-        if !self.outbox.is_empty() {
-            host_events |= PollFlags::OUT;
-        }
-        let mut fds =
-            vec![PollFd::new(&self.host, host_events), PollFd::from_borrowed_fd(host_pidfd, PollFlags::IN)];
-        let mut sources = Vec::new();
-        for (&id, sandbox) in &self.sandboxes {
-            if let Some(socket) = sandbox.setup_socket() {
-                sources.push((id, Source::Setup));
-                fds.push(PollFd::new(socket, PollFlags::IN));
-            }
-            if sandbox.stage != Stage::Dead {
-                sources.push((id, Source::Init));
-                fds.push(PollFd::new(&sandbox.pidfd, PollFlags::IN));
-            }
-            if let Some(mounter) = &sandbox.mounter {
-                sources.push((id, Source::Mounter));
-                fds.push(PollFd::new(mounter, PollFlags::IN));
-            }
-        }
-        let first_server = fds.len();
-        let parents = self.asked_parents();
-        for parent in parents.iter().filter_map(|id| self.sandboxes.get(id)?.parent.as_ref()) {
-            fds.push(PollFd::new(&parent.server, PollFlags::IN));
-        }
-        for shell in &self.shells {
-            fds.push(PollFd::new(&shell.pidfd, PollFlags::IN));
-        }
-        let removing = self.remover.process();
-        fds.extend(removing.map(|process| PollFd::new(process, PollFlags::IN)));
-        let deadline = self.sandboxes.values().filter_map(Sandbox::deadline).min();
-        let timeout = match deadline {
-            // Only a look: with nothing else to do a shell is prepared.
-            _ if self.wants_shell() => Some(Timespec::default()),
-            Some(deadline) => Some(timespec(deadline.saturating_duration_since(Instant::now()))),
-            None => None,
-        };
-        loop {
-            match rustix::event::poll(&mut fds, timeout.as_ref()) {
-                Ok(_) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        let mut ready = Ready {
-            host_gone: !fds[1].revents().is_empty(),
-            host_spoke: !fds[0].revents().is_empty(),
-            removed: removing.and(fds.last()).is_some_and(|process| !process.revents().is_empty()),
-            ..Ready::default()
-        };
-        for (id, fd) in parents.into_iter().zip(&fds[first_server..]) {
-            if !fd.revents().is_empty() {
-                ready.servers.push(id);
-            }
-        }
-        for ((id, source), fd) in sources.into_iter().zip(&fds[2..]) {
-            if fd.revents().is_empty() {
-                continue;
-            }
-            match source {
-                Source::Setup => ready.inits.push(id),
-                Source::Init => ready.ended.push(id),
-                Source::Mounter => ready.mounted.push(id),
-            }
-        }
-        Ok(ready)
+    /// When something has to be done although nothing happens; never, if nobody waits and the stock is as it should be.
+    fn next_deadline(&self) -> Option<Instant> {
+        let creates = self.starting.iter().filter_map(|id| self.sandboxes.get(id)?.deadline());
+        let work = self.stock_task().map(|_| self.stock_at);
+        creates.chain(work).chain(self.stock.review_at()).min()
     }
 
     /// Serves every waiting message; false if the host closed its end.
     fn host_spoke(&mut self) -> Result<bool, FrameError> {
         loop {
             match sandboxset_keeper::receive::<ToKeeper>(&self.host) {
-                Ok((ToKeeper::Create(create), _)) => self.create(*create)?,
-                Ok((ToKeeper::Remove { id }, _)) => self.remove(id)?,
-                Ok((ToKeeper::Bind(bind), fds)) => self.start_mounter(bind.id, &Request::Bind(bind), fds),
-                Ok((ToKeeper::Unbind(unbind), fds)) => {
-                    self.start_mounter(unbind.id, &Request::Unbind(unbind), fds);
-                }
-                Ok((ToKeeper::Hello(_), _)) => return Err(FrameError::Malformed("second hello")),
+                Ok((message, fds)) => self.request(message, fds)?,
                 Err(FrameError::WouldBlock) => return Ok(true),
                 Err(FrameError::Closed) => return Ok(false),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn request(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        if matches!(message, ToKeeper::Create(_) | ToKeeper::Remove { .. }) {
+            self.stock_at = self.stock_at.max(Instant::now() + QUIET);
+        }
+        match message {
+            ToKeeper::Create(create) => self.create(*create),
+            ToKeeper::Remove { id } => self.remove(id),
+            ToKeeper::CountShells { backend } => {
+                let (ready, bare) = self.stock.count(backend);
+                self.answer(FromKeeper::Shells { ready: ready as u64, bare: bare as u64 }, Vec::new())
+            }
+            ToKeeper::Forget { backend } => {
+                self.stock.forget(backend);
+                Ok(())
+            }
+            ToKeeper::Bind(bind) => {
+                self.start_mounter(bind.id, &Request::Bind(bind), fds);
+                Ok(())
+            }
+            ToKeeper::Unbind(unbind) => {
+                self.start_mounter(unbind.id, &Request::Unbind(unbind), fds);
+                Ok(())
+            }
+            ToKeeper::Hello(_) => Err(FrameError::Malformed("second hello")),
         }
     }
 
@@ -224,93 +215,150 @@ impl Keeper {
         if let Some(scratch) = &create.disk_scratch {
             self.remover.sweep_beside(scratch);
         }
-        let shell = match create.parent {
-            Some(parent) => self.prepare_fork(&create, parent),
-            None if create.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
-                self.prepare(Place { below: None, forks: true }).map_err(Refusal::from)
+        let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
+        let recipe = Arc::new(create.into_recipe());
+        let shell = match recipe.parent {
+            Some(parent) => self.prepare_fork(&recipe, parent),
+            None if recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
+                self.prepare(true).map_err(Refusal::from)
             }
-            None => self.take_shell().map_err(Refusal::from),
+            None => match self.stock.take(&recipe, &mut self.mounts) {
+                Some(shell) => Ok(shell),
+                None => self.prepare(false).map_err(Refusal::from),
+            },
         };
         let mut sandbox = match shell {
             Ok(shell) => shell,
             Err(refusal) => return self.fail(id, refusal),
         };
-        let started = sandbox.start(&create);
+        sandbox.claim(deadline);
+        let furnished = if sandbox.stage == Stage::Bare { sandbox.furnish(&recipe) } else { Ok(()) };
+        let advanced = furnished.and_then(|()| sandbox.advance());
+        self.claims.insert(sandbox.serial, id);
         self.sandboxes.insert(id, sandbox);
-        match started {
-            Ok(()) => {
-                self.refilling = true;
-                Ok(())
+        self.starting.push(id);
+        self.advanced(id, advanced.map_err(Refusal::from))
+    }
+
+    /// Does what the next step of a sandbox takes that the host waits for.
+    fn advanced(&mut self, id: u64, step: Result<Step, Refusal>) -> Result<(), FrameError> {
+        let done = match step {
+            Ok(Step::None) => Ok(()),
+            Ok(Step::Door(door)) => self.ask_to_join(id, &door),
+            Ok(Step::Joined) => self.ask_to_fork(id),
+            Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
+                self.starting.retain(|&other| other != id);
+                self.is_blocked = false;
+                return self.answer(FromKeeper::Created { id, name, cgroups, report }, fds);
             }
-            Err(failure) => self.abandon(id, failure.into()),
-        }
+            Err(refusal) => Err(refusal),
+        };
+        done.or_else(|refusal| self.abandon(id, refusal))
     }
 
-    /// A shell that was prepared ahead and still lives, or a new one.
-    fn take_shell(&mut self) -> Result<Sandbox, Failure> {
-        while let Some(shell) = self.shells.pop_front() {
-            if !shell.has_ended() {
-                return Ok(shell);
+    fn prepare(&mut self, forks: bool) -> Result<Sandbox, Failure> {
+        self.last_serial += 1;
+        let place = Place { below: None, forks };
+        let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place)?;
+        self.watched(shell)
+    }
+
+    /// Waits for what a new init says, and for its end.
+    fn watched(&mut self, shell: Sandbox) -> Result<Sandbox, Failure> {
+        let watched = self.watch.add(&shell.pidfd, Source::InitProcess(shell.serial)).and_then(|()| {
+            shell.setup_socket().map_or(Ok(()), |setup| self.watch.add(setup, Source::Init(shell.serial)))
+        });
+        match watched {
+            Ok(()) => Ok(shell),
+            Err(errno) => {
+                self.drop_shell(shell);
+                Err(sandbox::failure("watch the init", errno))
             }
-            self.drop_shell(shell);
         }
-        self.prepare(Place::default())
     }
 
-    fn prepare(&mut self, place: Place<'_>) -> Result<Sandbox, Failure> {
-        self.shells_made += 1;
-        Sandbox::prepare(&self.shells_made.to_string(), &self.cgroups, &self.filters, &mut self.ids, place)
+    fn stock_task(&self) -> Option<Task> {
+        self.stock.task().filter(|task| !self.is_blocked || matches!(task, Task::Discard))
     }
 
-    fn wants_shell(&self) -> bool {
-        self.refilling && self.shells.len() < SHELLS
-    }
-
-    /// Prepares one shell if one is wanted, and lets go of those that ended. One that cannot be prepared is not
-    /// tried again before a create has succeeded.
-    fn refill(&mut self) {
-        let (ended, alive): (VecDeque<_>, _) =
-            std::mem::take(&mut self.shells).into_iter().partition(Sandbox::has_ended);
-        self.shells = alive;
-        for shell in ended {
-            self.refilling = false;
-            self.drop_shell(shell);
+    /// Does one piece of work for the stock, if it is time for one.
+    fn tend_stock(&mut self) {
+        let start = Instant::now();
+        self.stock.review(start);
+        let Some(task) = self.stock_task().filter(|_| self.stock_at <= start) else { return };
+        match task {
+            Task::Discard => {
+                if let Some(shell) = self.stock.take_doomed() {
+                    self.drop_shell(shell);
+                }
+            }
+            Task::Prepare => match self.prepare(false) {
+                Ok(shell) => self.stock.add_bare(shell),
+                Err(_) => self.is_blocked = true,
+            },
+            Task::Furnish(recipe) => self.furnish(&recipe),
         }
-        if self.wants_shell() {
-            match self.prepare(Place::default()) {
-                Ok(shell) => self.shells.push_back(shell),
-                Err(_) => self.refilling = false,
+        let now = Instant::now();
+        self.stock_at = now + (now - start) * REST;
+    }
+
+    fn furnish(&mut self, recipe: &Arc<Create>) {
+        let Some(mut shell) = self.stock.take_bare() else { return };
+        // Looked at before they are copied: if they change in between, the shell is taken for an old one.
+        let sources = Sources::of(recipe, &mut self.mounts);
+        match shell.furnish(recipe) {
+            Ok(()) => self.stock.add_furnished(recipe, shell, sources),
+            Err(_) => {
+                self.stock.block(recipe);
+                self.drop_shell(shell);
             }
         }
     }
 
     fn drop_shell(&mut self, mut shell: Sandbox) {
+        self.watch.remove(&shell.pidfd);
         // What cannot be removed goes with the owner's directories.
         let _ = shell.discard();
         self.ids.release(shell.host_id);
     }
 
     /// An init told how far its set-up has come, or closed without an end of it.
-    fn init_spoke(&mut self, id: u64) -> Result<(), FrameError> {
-        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
-        let advanced = match sandbox.hear() {
-            Ok(Step::None) => Ok(()),
-            Ok(Step::Door(door)) => self.ask_to_join(id, &door),
-            Ok(Step::Joined) => self.ask_to_fork(id),
-            Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
-                return self.answer(FromKeeper::Created { id, name, cgroups, report }, fds);
-            }
-            Err(refusal) => Err(refusal),
+    fn init_spoke(&mut self, serial: u64) -> Result<(), FrameError> {
+        let id = self.claims.get(&serial).copied();
+        let sandbox = match id {
+            Some(id) => self.sandboxes.get_mut(&id),
+            None => self.stock.find(serial),
         };
-        match advanced {
-            Ok(()) => Ok(()),
-            Err(refusal) => self.abandon(id, refusal),
+        // One that has nothing more to say may still be reported as closed.
+        let Some(sandbox) = sandbox.filter(|sandbox| sandbox.setup_socket().is_some()) else { return Ok(()) };
+        let step = sandbox.hear();
+        if let Some(setup) = sandbox.setup_socket() {
+            // It may have said more already.
+            self.watch.arm(setup, Source::Init(serial));
+        }
+        match id {
+            Some(id) => self.advanced(id, step),
+            None => {
+                if step.is_err() {
+                    self.stock.doom(serial);
+                }
+                Ok(())
+            }
         }
     }
 
-    fn init_ended(&mut self, id: u64) -> Result<(), FrameError> {
-        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
-        let starting = sandbox.stage == Stage::Starting;
+    fn init_ended(&mut self, serial: u64) -> Result<(), FrameError> {
+        let Some(&id) = self.claims.get(&serial) else {
+            if self.stock.doom(serial) {
+                // Whatever ended it may end the next one too: none before a create has succeeded.
+                self.is_blocked = true;
+            }
+            return Ok(());
+        };
+        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|sandbox| sandbox.stage != Stage::Dead) else {
+            return Ok(());
+        };
+        let starting = sandbox.stage != Stage::Ready;
         let cause = sandbox.reap();
         if starting {
             let failure = Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 };
@@ -323,12 +371,11 @@ impl Keeper {
     /// Fails creates whose deadline passed.
     fn expire(&mut self) -> Result<(), FrameError> {
         let now = Instant::now();
-        let late: Vec<u64> = self
-            .sandboxes
-            .iter()
-            .filter(|(_, sandbox)| sandbox.deadline().is_some_and(|deadline| deadline <= now))
-            .map(|(&id, _)| id)
-            .collect();
+        let is_late = |id: &u64| {
+            let sandbox = self.sandboxes.get(id);
+            sandbox.and_then(Sandbox::deadline).is_some_and(|deadline| deadline <= now)
+        };
+        let late: Vec<u64> = self.starting.iter().copied().filter(is_late).collect();
         for id in late {
             let failure =
                 Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() };
@@ -358,10 +405,13 @@ impl Keeper {
     }
 
     fn discard(&mut self, id: u64) -> Option<String> {
+        self.starting.retain(|&other| other != id);
         let sandbox = self.sandboxes.get_mut(&id)?;
+        self.watch.remove(&sandbox.pidfd);
         match sandbox.discard() {
             Ok(()) => {
                 if let Some(sandbox) = self.sandboxes.remove(&id) {
+                    self.claims.remove(&sandbox.serial);
                     self.ids.release(sandbox.host_id);
                     if let Some(scratch) = sandbox.disk_scratch {
                         self.remover.remove(scratch);
@@ -386,9 +436,17 @@ impl Keeper {
                 Ok(()) => {
                     self.outbox.pop_front();
                 }
-                Err(FrameError::WouldBlock) => return Ok(()),
+                Err(FrameError::WouldBlock) => return self.await_room(true),
                 Err(error) => return Err(error),
             }
+        }
+        self.await_room(false)
+    }
+
+    fn await_room(&mut self, wanted: bool) -> Result<(), FrameError> {
+        if self.awaits_room != wanted {
+            self.watch.want_room(&self.host, Source::Host, wanted)?;
+            self.awaits_room = wanted;
         }
         Ok(())
     }
@@ -396,10 +454,11 @@ impl Keeper {
     /// The host is gone. Kills first and everywhere, then removes cgroups, and at last what takes long.
     fn farewell(&mut self) {
         let deadline = Instant::now() + FAREWELL;
-        for sandbox in self.sandboxes.values().chain(&self.shells) {
+        for sandbox in self.sandboxes.values().chain(self.stock.shells()) {
             sandbox.kill();
         }
-        while let Some(shell) = self.shells.pop_front() {
+        self.stock.clear();
+        while let Some(shell) = self.stock.take_doomed() {
             self.drop_shell(shell);
         }
         let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
@@ -408,35 +467,6 @@ impl Keeper {
         }
         self.cgroups.remove_owner();
         self.remover.finish();
-    }
-}
-
-#[derive(Default)]
-struct Ready {
-    host_gone: bool,
-    host_spoke: bool,
-    /// The process that removes trees has ended.
-    removed: bool,
-    inits: Vec<u64>,
-    ended: Vec<u64>,
-    servers: Vec<u64>,
-    mounted: Vec<u64>,
-}
-
-/// What of a sandbox the keeper waits for.
-enum Source {
-    /// The report of its init.
-    Setup,
-    /// The end of its init.
-    Init,
-    /// The end of its mounter.
-    Mounter,
-}
-
-impl Ready {
-    fn is_idle(&self) -> bool {
-        let heard = [&self.inits, &self.ended, &self.servers];
-        !self.host_spoke && !self.removed && heard.iter().all(|ids| ids.is_empty())
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -23,9 +24,13 @@ use crate::sys::{self, Forked};
 /// Where a sandbox is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// A shell: its init waits to be told what to become.
-    Prepared,
-    /// Its init is setting up.
+    /// A bare shell: its init waits to be told what to become.
+    Bare,
+    /// Its init builds the root and gives up its rights.
+    Furnishing,
+    /// A shell that lacks nothing but its runtime, if it is to have one.
+    Furnished,
+    /// Its runtime is starting.
     Starting,
     /// It was handed to the host.
     Ready,
@@ -35,8 +40,8 @@ pub(super) enum Stage {
 
 /// A sandbox with everything that must be removed with it.
 pub(super) struct Sandbox {
-    /// The name of its cgroups.
-    pub(super) name: String,
+    /// Its number among those of this keeper, which is also the name of its cgroups.
+    pub(super) serial: u64,
     pub(super) stage: Stage,
     pub(super) pidfd: OwnedFd,
     pub(super) host_id: Option<u32>,
@@ -48,6 +53,8 @@ pub(super) struct Sandbox {
     pub(super) parent: Option<Parent>,
     /// The host ids of it and of those above it.
     pub(super) lineage: Vec<u32>,
+    /// What it was told to become.
+    recipe: Option<Arc<Create>>,
     deadline: Option<Instant>,
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
@@ -118,9 +125,9 @@ pub(super) const DEATH: Duration = Duration::from_secs(2);
 const DEATH_BELOW: Duration = Duration::from_millis(500);
 
 impl Sandbox {
-    /// Makes cgroups and namespaces with an init that waits for [`Sandbox::start`] to tell it what to become.
+    /// Makes cgroups and namespaces with an init that waits for [`Sandbox::furnish`] to tell it what to become.
     pub(super) fn prepare(
-        name: &str,
+        serial: u64,
         cgroups: &Cgroups,
         filters: &Filters,
         ids: &mut HostIds,
@@ -129,7 +136,7 @@ impl Sandbox {
         let host_id = ids.take()?;
         let above = place.below.map(|parent| parent.lineage.as_slice()).unwrap_or_default();
         let maps = IdMaps::new(host_id, ids, above, place);
-        let result = Self::prepare_as(name, cgroups, filters, host_id, &maps, place);
+        let result = Self::prepare_as(serial, cgroups, filters, host_id, &maps, place);
         if result.is_err() {
             ids.release(host_id);
         }
@@ -137,7 +144,7 @@ impl Sandbox {
     }
 
     fn prepare_as(
-        name: &str,
+        serial: u64,
         cgroups: &Cgroups,
         filters: &Filters,
         host_id: Option<u32>,
@@ -146,7 +153,7 @@ impl Sandbox {
     ) -> Result<Self, Failure> {
         let (setup, init_setup) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let (host_end, init_end) = message_pair().map_err(|errno| failure("make a socket", errno))?;
-        let made = Made { cgroups: Some(cgroups.make(name, host_id)?) };
+        let made = Made { cgroups: Some(cgroups.make(&serial.to_string(), host_id)?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
         let live = || {
@@ -169,14 +176,15 @@ impl Sandbox {
         // Later the init will be closed to us, unless we are root.
         let mounts = mount_namespace(&pidfd);
         let mut sandbox = Sandbox {
-            name: name.to_owned(),
-            stage: Stage::Prepared,
+            serial,
+            stage: Stage::Bare,
             pidfd,
             host_id,
             disk_scratch: None,
             fork_of: None,
             parent: None,
             lineage: above.into_iter().chain(host_id).collect(),
+            recipe: None,
             deadline: None,
             setup: Some(setup),
             host_end: Some(host_end),
@@ -192,18 +200,40 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// Sets the limits and lets the init become the sandbox that is wanted.
-    pub(super) fn start(&mut self, create: &Create) -> Result<(), Failure> {
-        self.deadline = Some(Instant::now() + Duration::from_millis(create.deadline_ms));
-        self.stage = Stage::Starting;
+    /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
+    pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Failure> {
+        self.stage = Stage::Furnishing;
+        self.recipe = Some(Arc::clone(recipe));
         if let Some(cgroups) = &self.made.cgroups {
-            cgroups.limit(&create.limits)?;
+            cgroups.limit(&recipe.limits)?;
         }
-        if let Some(scratch) = &create.disk_scratch {
+        if let Some(scratch) = &recipe.disk_scratch {
             make_scratch(scratch, self.host_id)?;
             self.disk_scratch = Some(scratch.clone());
         }
-        self.tell(create)
+        self.tell(&**recipe)
+    }
+
+    /// Somebody waits for it, but not longer than this.
+    pub(super) fn claim(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// Takes a claimed sandbox as far as it gets without its init.
+    pub(super) fn advance(&mut self) -> Result<Step, Failure> {
+        match self.stage {
+            Stage::Furnished if self.has_runtime() => {
+                self.stage = Stage::Starting;
+                self.go_on()?;
+                Ok(Step::None)
+            }
+            Stage::Furnished => self.hand_over(),
+            _ => Ok(Step::None),
+        }
+    }
+
+    fn has_runtime(&self) -> bool {
+        self.recipe.as_ref().is_some_and(|recipe| recipe.runtime.is_some())
     }
 
     /// Lets the init go on.
@@ -235,7 +265,7 @@ impl Sandbox {
 
     /// When the set-up must be over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline.filter(|_| self.stage == Stage::Starting)
+        self.deadline.filter(|_| matches!(self.stage, Stage::Furnishing | Stage::Starting))
     }
 
     /// Takes what the init says.
@@ -256,7 +286,15 @@ impl Sandbox {
             }
             News::Door => Ok(Step::Door(fds)),
             News::Joined => Ok(Step::Joined),
-            News::Ready(report) => Ok(Step::Ready(self.finish_setup(report)?)),
+            News::Furnished(report) => {
+                self.report.splice(0..0, report);
+                self.stage = Stage::Furnished;
+                if !self.has_runtime() {
+                    self.setup = None;
+                }
+                if self.deadline.is_some() { Ok(self.advance()?) } else { Ok(Step::None) }
+            }
+            News::Ready => Ok(self.hand_over()?),
             News::Failed(failure) => Err(Refusal::Sandbox(failure)),
             News::NotForked(failure) => Err(Refusal::Parent(failure)),
         }
@@ -271,20 +309,21 @@ impl Sandbox {
     }
 
     /// Answers what the host is to be told and given.
-    fn finish_setup(&mut self, mut report: Vec<LayerReport>) -> Result<Handover, Failure> {
+    fn hand_over(&mut self) -> Result<Step, Failure> {
         let no_answer = |step: &str| Failure { step: step.to_owned(), errno: 0 };
-        self.setup = None;
         let host_end = self.host_end.take().ok_or_else(|| no_answer("set up twice"))?;
         let pidfd = self.pidfd.try_clone().map_err(|_| no_answer("copy a descriptor"))?;
         let (kinds, mut cgroup_fds) = match &self.made.cgroups {
             Some(cgroups) => cgroups.fds()?,
             None => Default::default(),
         };
-        report.append(&mut self.report);
+        self.setup = None;
+        self.recipe = None;
         self.stage = Stage::Ready;
         let mut fds = vec![pidfd, host_end];
         fds.append(&mut cgroup_fds);
-        Ok(Handover { name: self.name.clone(), cgroups: kinds, report, fds })
+        let report = std::mem::take(&mut self.report);
+        Ok(Step::Ready(Handover { name: self.serial.to_string(), cgroups: kinds, report, fds }))
     }
 
     /// Kills everything in it. Works on a frozen one too.

@@ -1,6 +1,6 @@
 //! The keeper as the host sees it: started once, shared by all backends and sandboxes, ended with the last.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use sandboxset_keeper::{
 };
 
 use super::wait::{poll_until, readable};
-use super::{cgroup, fault, program};
+use super::{ShellCounts, cgroup, fault, program};
 use crate::{Error, ErrorCode, Phase, Result, SandboxId};
 
 /// How long the keeper may take to say hello.
@@ -28,6 +28,8 @@ const HELLO: Duration = Duration::from_secs(10);
 const SEND: Duration = Duration::from_secs(5);
 /// How long the end of the last handle waits for the keeper to be gone, and then for a killed one.
 const END: Duration = Duration::from_secs(2);
+/// How long the keeper may take to count.
+const COUNT: Duration = Duration::from_secs(10);
 /// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
 const FRUITLESS_STARTS: usize = 5;
 const FRUITLESS_WITHIN: Duration = Duration::from_secs(60);
@@ -59,6 +61,8 @@ struct Expected {
     creates: HashMap<u64, Sender<Result<Created, Refusal>>>,
     removes: HashMap<u64, Sender<Option<String>>>,
     obituaries: HashMap<u64, Obituary>,
+    /// In the order in which they asked.
+    counts: VecDeque<Sender<ShellCounts>>,
 }
 
 /// Why there is no sandbox.
@@ -271,6 +275,24 @@ impl Keeper {
         answer.map_err(|error| error.with_phase(Phase::Destroy))
     }
 
+    /// How many shells wait for the creates of a backend.
+    pub(super) fn count_shells(&self, backend: u64) -> Result<ShellCounts> {
+        let (sender, receiver) = bounded(1);
+        let asked = {
+            // Locked until it is sent, because answers are told apart by their order only.
+            let mut expected = self.0.expected.lock();
+            expected.counts.push_back(sender);
+            self.send(&ToKeeper::CountShells { backend }).inspect_err(|_| _ = expected.counts.pop_back())
+        };
+        let answer = asked.and_then(|()| self.await_answer(&receiver, Instant::now() + COUNT, |_| false));
+        answer.map_err(|error| error.with_phase(Phase::Use))
+    }
+
+    /// No more creates of this backend will come.
+    pub(super) fn forget_backend(&self, backend: u64) {
+        let _ = self.send(&ToKeeper::Forget { backend });
+    }
+
     /// Has a sandbox removed without waiting for it.
     pub(super) fn abandon(&self, id: u64) {
         self.0.forget(id);
@@ -386,6 +408,11 @@ impl Link {
             FromKeeper::Died { id, cause } => {
                 let obituary = self.expected.lock().obituaries.get(&id).cloned();
                 let _ = obituary.map(|obituary| obituary.set(cause));
+            }
+            FromKeeper::Shells { ready, bare } => {
+                let sender = self.expected.lock().counts.pop_front();
+                let counts = ShellCounts { ready: ready as usize, bare: bare as usize };
+                let _ = sender.map(|sender| sender.send(counts));
             }
             FromKeeper::Hello { .. } => {}
         }

@@ -25,6 +25,7 @@ mod wait;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -58,9 +59,30 @@ pub struct LinuxOptions {
     ///
     /// An image stays there for the next process; it may be removed while no set uses it.
     pub image_cache: Option<PathBuf>,
+    /// Sandboxes to keep prepared for each spec once the first create of it has succeeded, at most
+    /// [`LinuxOptions::MAX_SHELLS`]: a create that finds one takes a tenth of the time. One holds some 250 KiB and a
+    /// process.
+    ///
+    /// Default: as many as were lately asked for at once, from 2 to 128 while the spec is in use and none after some
+    /// minutes without it, so that the second burst is served as fast as one sandbox and unused specs cost nothing.
+    /// With 0 every create starts from nothing. Sandboxes with a disk scratch dir find one without its root only.
+    pub shells: Option<usize>,
+}
+
+/// The prepared sandboxes that wait for creates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShellCounts {
+    /// Complete, for specs of this backend.
+    pub ready: usize,
+    /// Without a root yet, for whatever backend of this process needs one first.
+    pub bare: usize,
 }
 
 struct Shared {
+    /// Tells this backend's creates from those of others.
+    number: u64,
+    shells: Option<u32>,
     program: Option<PathBuf>,
     #[cfg_attr(not(feature = "oci"), expect(dead_code, reason = "only images need it"))]
     image_cache: Option<PathBuf>,
@@ -71,13 +93,20 @@ struct Shared {
 /// How much earlier the keeper must give up than the caller does, so that its reason arrives in time.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
 
+impl LinuxOptions {
+    /// The most shells that can be asked for, and that all specs of a process have together.
+    pub const MAX_SHELLS: usize = sandboxset_keeper::MAX_SHELLS;
+}
+
 impl LinuxBackend {
     /// A backend. Starts nothing yet.
     ///
     /// # Errors
     ///
-    /// `INVALID_ARGUMENT` if the given keeper is not a file; `FORKED_PROCESS` in a forked child.
+    /// `INVALID_ARGUMENT` if the given keeper is not a file, or for too many shells; `FORKED_PROCESS` in a forked
+    /// child.
     pub fn new(options: LinuxOptions) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         crate::forked::watch();
         crate::forked::refuse_in_child(Phase::Configure)?;
         let variable =
@@ -91,12 +120,29 @@ impl LinuxBackend {
         if let Some(path) = &options.image_cache {
             check_host_path("image_cache", path)?;
         }
+        if let Some(shells) = options.shells.filter(|shells| *shells > LinuxOptions::MAX_SHELLS) {
+            let most = LinuxOptions::MAX_SHELLS;
+            return Err(Error::invalid("shells", format_args!("{shells} exceeds {most}")));
+        }
         Ok(LinuxBackend(Arc::new(Shared {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            shells: options.shells.map(|shells| shells as u32),
             program,
             image_cache: options.image_cache,
             keeper: Mutex::default(),
             reached: Mutex::default(),
         })))
+    }
+
+    /// How many prepared sandboxes wait now; none before the first create.
+    ///
+    /// # Errors
+    ///
+    /// `BACKEND_UNAVAILABLE` if the keeper died, `TIMEOUT` if it does not answer.
+    pub fn shells(&self) -> Result<ShellCounts> {
+        crate::forked::refuse_in_child(Phase::Use)?;
+        let keeper = self.0.keeper.lock().clone();
+        keeper.map_or(Ok(ShellCounts::default()), |keeper| keeper.count_shells(self.0.number))
     }
 
     /// The root directory of an image, unpacked if it is not there yet.
@@ -253,6 +299,7 @@ impl LinuxBackend {
                 .filter(|(_, policy)| *policy == LayerPolicy::Off)
                 .map(|(name, _)| name.clone())
                 .collect(),
+            shells: sandboxset_keeper::Shells { backend: self.0.number, ready: self.0.shells },
             deadline_ms: (left - ANSWER_MARGIN.min(left / 10)).as_millis().try_into().unwrap_or(u64::MAX),
         };
         let created = keeper.create(request.id, create, deadline)?;
@@ -269,6 +316,14 @@ impl LinuxBackend {
                 keeper.abandon(request.id.get());
                 Err(error.with_sandbox(request.id))
             }
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.get_mut().as_ref().filter(|_| !crate::in_forked_child()) {
+            keeper.forget_backend(self.number);
         }
     }
 }

@@ -1,0 +1,246 @@
+//! The shells that wait for a create: bare ones for whoever comes, and furnished ones for creates like earlier ones.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sandboxset_keeper::{Create, MAX_SHELLS};
+
+use super::demand::{AT_FIRST, Demand};
+use super::sandbox::{Sandbox, Stage};
+use super::sources::{MountTable, Sources};
+
+/// All shells, and how many there should be.
+pub(super) struct Stock {
+    bare: VecDeque<Sandbox>,
+    /// None before the first create that may take shells, so that a host that wants none has none.
+    bare_demand: Option<Demand>,
+    kinds: Vec<Kind>,
+    /// Dead, outdated or too many; killed and removed when there is time.
+    doomed: Vec<Sandbox>,
+}
+
+/// The shells for creates with one recipe.
+struct Kind {
+    recipe: Arc<Create>,
+    demand: Demand,
+    shells: VecDeque<Furnished>,
+    /// The last one could not be furnished. Not tried again before a create has come.
+    is_blocked: bool,
+}
+
+/// A shell that has its root, or is about to have it.
+struct Furnished {
+    sandbox: Sandbox,
+    sources: Sources,
+}
+
+/// What is to be done about the stock next.
+#[derive(Clone, Debug)]
+pub(super) enum Task {
+    /// Remove what is doomed.
+    Discard,
+    /// Prepare a bare shell.
+    Prepare,
+    /// Furnish a bare shell by this recipe.
+    Furnish(Arc<Create>),
+}
+
+impl Stock {
+    pub(super) fn new() -> Self {
+        Stock { bare: VecDeque::new(), bare_demand: None, kinds: Vec::new(), doomed: Vec::new() }
+    }
+
+    /// The best shell for a create, and notes that one was wanted.
+    pub(super) fn take(&mut self, recipe: &Arc<Create>, mounts: &mut MountTable) -> Option<Sandbox> {
+        let now = Instant::now();
+        let fixed = recipe.shells.ready.map(|ready| ready as usize);
+        if fixed == Some(0) {
+            return None;
+        }
+        // A directory on disk belongs to one sandbox, so that no other create is like this one.
+        if recipe.disk_scratch.is_none() {
+            let furnished = self.take_furnished(recipe, fixed, mounts, now);
+            if furnished.is_some() {
+                return furnished;
+            }
+        }
+        let bare = self.take_bare();
+        let demand = self.bare_demand.get_or_insert_with(|| Demand::new(None, AT_FIRST));
+        // Those that furnished shells are made of are replaced without being asked for.
+        if recipe.disk_scratch.is_some() {
+            demand.asked(bare.is_some(), self.bare.len(), now);
+        }
+        bare
+    }
+
+    fn take_furnished(
+        &mut self,
+        recipe: &Arc<Create>,
+        fixed: Option<usize>,
+        mounts: &mut MountTable,
+        now: Instant,
+    ) -> Option<Sandbox> {
+        let index = self.kinds.iter().position(|kind| kind.recipe == *recipe).unwrap_or_else(|| {
+            self.kinds.push(Kind {
+                recipe: Arc::clone(recipe),
+                demand: Demand::new(fixed, 0),
+                shells: VecDeque::new(),
+                is_blocked: false,
+            });
+            self.kinds.len() - 1
+        });
+        let kind = &mut self.kinds[index];
+        kind.is_blocked = false;
+        let mut found = None;
+        // The oldest first: it is the likeliest to be finished.
+        while let Some(Furnished { sandbox, mut sources }) = kind.shells.pop_front() {
+            if !sandbox.has_ended() && sources.are_unchanged(mounts) {
+                found = Some(sandbox);
+                break;
+            }
+            self.doomed.push(sandbox);
+        }
+        kind.demand.asked(found.is_some(), kind.shells.len(), now);
+        found
+    }
+
+    /// A bare shell that lives.
+    pub(super) fn take_bare(&mut self) -> Option<Sandbox> {
+        while let Some(shell) = self.bare.pop_front() {
+            if !shell.has_ended() {
+                return Some(shell);
+            }
+            self.doomed.push(shell);
+        }
+        None
+    }
+
+    pub(super) fn add_bare(&mut self, shell: Sandbox) {
+        self.bare.push_back(shell);
+    }
+
+    /// Adds a shell that is being furnished.
+    pub(super) fn add_furnished(&mut self, recipe: &Arc<Create>, sandbox: Sandbox, sources: Sources) {
+        match self.kinds.iter_mut().find(|kind| Arc::ptr_eq(&kind.recipe, recipe)) {
+            Some(kind) => kind.shells.push_back(Furnished { sandbox, sources }),
+            None => self.doomed.push(sandbox),
+        }
+    }
+
+    /// A shell of this recipe could not be furnished.
+    pub(super) fn block(&mut self, recipe: &Arc<Create>) {
+        if let Some(kind) = self.kinds.iter_mut().find(|kind| Arc::ptr_eq(&kind.recipe, recipe)) {
+            kind.is_blocked = true;
+        }
+    }
+
+    /// The shell of this number, which its init said something of.
+    pub(super) fn find(&mut self, serial: u64) -> Option<&mut Sandbox> {
+        self.kinds
+            .iter_mut()
+            .flat_map(|kind| &mut kind.shells)
+            .map(|shell| &mut shell.sandbox)
+            .find(|sandbox| sandbox.serial == serial)
+    }
+
+    /// Takes the shell of this number out, to be removed; false if it was out already.
+    pub(super) fn doom(&mut self, serial: u64) -> bool {
+        let mut found = None;
+        for kind in &mut self.kinds {
+            let is_it = |shell: &Furnished| shell.sandbox.serial == serial;
+            if let Some(shell) = kind.shells.iter().position(is_it).and_then(|at| kind.shells.remove(at)) {
+                kind.is_blocked = true;
+                found = Some(shell.sandbox);
+            }
+        }
+        if let Some(at) = self.bare.iter().position(|shell| shell.serial == serial) {
+            found = self.bare.remove(at);
+        }
+        let was_in = found.is_some();
+        self.doomed.extend(found);
+        was_in
+    }
+
+    /// A backend is gone, and with it the use of its shells.
+    pub(super) fn forget(&mut self, backend: u64) {
+        let of_backend = |kind: &mut Kind| kind.recipe.shells.backend == backend;
+        for kind in self.kinds.extract_if(.., of_backend) {
+            self.doomed.extend(kind.shells.into_iter().map(|shell| shell.sandbox));
+        }
+    }
+
+    /// Lets go of shells that nobody needed for long.
+    pub(super) fn review(&mut self, now: Instant) {
+        for kind in &mut self.kinds {
+            kind.demand.review(now);
+            while kind.shells.len() > kind.demand.wanted() {
+                self.doomed.extend(kind.shells.pop_front().map(|shell| shell.sandbox));
+            }
+        }
+        self.kinds.retain(|kind| !kind.demand.is_over());
+        if let Some(demand) = &mut self.bare_demand {
+            demand.review(now);
+            while self.bare.len() > demand.wanted() {
+                self.doomed.extend(self.bare.pop_front());
+            }
+        }
+    }
+
+    /// When [`Stock::review`] has something to do.
+    pub(super) fn review_at(&self) -> Option<Instant> {
+        self.demands().filter_map(Demand::review_at).min()
+    }
+
+    fn demands(&self) -> impl Iterator<Item = &Demand> {
+        self.kinds.iter().map(|kind| &kind.demand).chain(&self.bare_demand)
+    }
+
+    /// What is to be done next, if anything is.
+    pub(super) fn task(&self) -> Option<Task> {
+        if !self.doomed.is_empty() {
+            return Some(Task::Discard);
+        }
+        let lacking = |kind: &&Kind| !kind.is_blocked && kind.shells.len() < kind.demand.wanted();
+        let total = self.len();
+        let room = total < MAX_SHELLS;
+        match self.kinds.iter().filter(lacking).min_by_key(|kind| kind.shells.len()) {
+            Some(kind) if !self.bare.is_empty() => Some(Task::Furnish(Arc::clone(&kind.recipe))),
+            Some(_) if room => Some(Task::Prepare),
+            _ => {
+                let wanted = self.bare_demand.as_ref().map_or(0, Demand::wanted);
+                (room && self.bare.len() < wanted).then_some(Task::Prepare)
+            }
+        }
+    }
+
+    pub(super) fn take_doomed(&mut self) -> Option<Sandbox> {
+        self.doomed.pop()
+    }
+
+    /// How many wait for creates of a backend, finished, and how many are bare.
+    pub(super) fn count(&self, backend: u64) -> (usize, usize) {
+        let of_backend = self.kinds.iter().filter(|kind| kind.recipe.shells.backend == backend);
+        let is_finished = |shell: &&Furnished| shell.sandbox.stage == Stage::Furnished;
+        (of_backend.flat_map(|kind| &kind.shells).filter(is_finished).count(), self.bare.len())
+    }
+
+    fn len(&self) -> usize {
+        self.kinds.iter().map(|kind| kind.shells.len()).sum::<usize>() + self.bare.len()
+    }
+
+    /// Every shell there is.
+    pub(super) fn shells(&self) -> impl Iterator<Item = &Sandbox> {
+        let furnished = self.kinds.iter().flat_map(|kind| &kind.shells).map(|shell| &shell.sandbox);
+        furnished.chain(&self.bare).chain(&self.doomed)
+    }
+
+    /// Dooms every shell.
+    pub(super) fn clear(&mut self) {
+        for kind in self.kinds.drain(..) {
+            self.doomed.extend(kind.shells.into_iter().map(|shell| shell.sandbox));
+        }
+        self.doomed.extend(self.bare.drain(..));
+        self.bare_demand = None;
+    }
+}
