@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Acquire, Backend, Bind, Command, Config, EventKind, GetOptions, IsolationReport, Runtime, SandboxRef,
-    SandboxSet, SandboxSpec,
+    Acquire, Backend, Bind, Command, Config, EventKind, GetOptions, IsolationReport, Reuse, Runtime,
+    SandboxRef, SandboxSet, SandboxSpec,
 };
 
 use crate::echo_runtime::Channel;
-use crate::floor::{Cgroup, Echo, NAMESPACES, Program, clone_and_wait};
+use crate::floor::{Echo, Program};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::peers::{bubblewrap, bubblewrap_true};
 use crate::report::{Row, Unit};
@@ -48,21 +48,18 @@ pub(crate) enum Pace {
     Spaced,
 }
 
-/// The rows of this module, without their variants.
-pub(crate) const FAMILIES: [&str; 6] = [
-    "linux.get_warm",
-    "linux.put",
-    "linux.call_warm",
-    "linux.create",
-    "linux.create_exec_true",
-    "linux.exec_true",
-];
+/// The rows of [`warm`], without their variants.
+pub(crate) const WARM: [&str; 3] = ["linux.get_warm", "linux.put", "linux.call_warm"];
+/// The row of [`exec`].
+pub(crate) const EXEC: [&str; 1] = ["linux.exec_true"];
+/// The row of [`reset`].
+pub(crate) const RESET: [&str; 1] = ["linux.reset"];
 
 /// Nothing here takes that long; what does has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After so many failures a measurement is given up, so that a broken host does not take hours.
-const TOO_MANY_FAILURES: u64 = 10;
+pub(crate) const TOO_MANY_FAILURES: u64 = 10;
 
 /// The floor once more with two processes in the cgroup, as a sandbox has its init and the runtime: each process
 /// more costs the kernel itself.
@@ -104,13 +101,13 @@ impl Pace {
         }
     }
 
-    fn wait(self, arrivals: &mut Arrivals) {
+    pub(crate) fn wait(self, arrivals: &mut Arrivals) {
         if self == Pace::Spaced {
             arrivals.wait();
         }
     }
 
-    fn count(self, quick: bool, tight: usize) -> usize {
+    pub(crate) fn count(self, quick: bool, tight: usize) -> usize {
         let full = if self == Pace::Spaced { 200 } else { tight };
         if quick { full / 10 } else { full }
     }
@@ -181,68 +178,6 @@ pub(crate) fn warm(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     Ok(vec![get_row, put_row, call_row])
 }
 
-/// Rows `linux.create`, cold until the sandbox is ready, and `linux.create_exec_true`, until the first program in it
-/// has ended, which is what bubblewrap does. The floor is the bare clone of a process with the same namespaces.
-pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    // Room for the sandboxes whose teardown is still going on.
-    let set = new_set(SandboxSpec::default(), 64)?;
-    let floor = Cgroup::new().map_err(text);
-    let bwrap = bubblewrap_program()?;
-    let mut arrivals = Arrivals::new();
-    let [mut create_ours, mut exec_ours, mut clone_floor, mut peer] = std::array::from_fn(|_| Samples::new());
-    for round in 0..pace.count(quick, 300) {
-        // Back and forth, because what one leaves to be torn down (the kernel takes down network namespaces in the
-        // background, one after the other) slows whoever comes next.
-        for turn in 0..4 {
-            match if round % 2 == 0 { turn } else { 3 - turn } {
-                0 => {
-                    if let Ok(cgroup) = &floor {
-                        pace.wait(&mut arrivals);
-                        clone_floor.time(|| clone_and_wait(cgroup, NAMESPACES).map_err(text));
-                    }
-                }
-                1 => {
-                    pace.wait(&mut arrivals);
-                    if let Some(sandbox) = create_ours.time(|| get(&set, Acquire::FreshOnly)) {
-                        sandbox.destroy("measured").map_err(text)?;
-                    }
-                }
-                2 => {
-                    if let Some(bwrap) = &bwrap {
-                        pace.wait(&mut arrivals);
-                        peer.time(|| bwrap.spawn_and_wait().map_err(text));
-                    }
-                }
-                _ => {
-                    pace.wait(&mut arrivals);
-                    let created = exec_ours.time(|| {
-                        let sandbox = get(&set, Acquire::FreshOnly)?;
-                        exec_true(&sandbox)?;
-                        Ok(sandbox)
-                    });
-                    if let Some(sandbox) = created {
-                        sandbox.destroy("measured").map_err(text)?;
-                    }
-                }
-            }
-        }
-        if create_ours.failures + exec_ours.failures > TOO_MANY_FAILURES {
-            break;
-        }
-    }
-    close(&set)?;
-    let mut rows = Vec::new();
-    for (family, ours) in [("linux.create", create_ours), ("linux.create_exec_true", exec_ours)] {
-        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
-        row.set_floor(floor.as_ref().map(|_| &clone_floor));
-        if bwrap.is_some() {
-            row.add_peer("bwrap", &peer);
-        }
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
 /// Row `linux.exec_true`: a program in a sandbox that is held, until its outcome is known. The floor is the same
 /// program on the host.
 pub(crate) fn exec(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
@@ -272,6 +207,45 @@ pub(crate) fn exec(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     if bwrap.is_some() {
         row.add_peer("bwrap", &peer);
     }
+    Ok(vec![row])
+}
+
+/// Row `linux.reset`: from the put of a sandbox, in which a program wrote a file, until the next holder has it and it is
+/// verified to be as new. The peer is the same without a reset, which pauses and unpauses.
+pub(crate) fn reset(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let set_of = |reuse| {
+        let backend = LinuxBackend::new(LinuxOptions::default()).map_err(text)?;
+        let config = Config { max_size: 1, reuse, ..Config::default() };
+        SandboxSet::new(Arc::new(backend), SandboxSpec::default(), config).map_err(text)
+    };
+    let sets = [set_of(Reuse::Reset)?, set_of(Reuse::Keep)?];
+    let mut samples = [Samples::new(), Samples::new()];
+    let mut arrivals = Arrivals::new();
+    let mut held = [get(&sets[0], Acquire::Any)?, get(&sets[1], Acquire::Any)?];
+    for _ in 0..pace.count(quick, 300) {
+        for index in 0..2 {
+            let used = held[index].exec(&Command::new(["/usr/bin/touch", "/scratch/file"])).map_err(text)?;
+            if !used.success() {
+                return Err(format!("touch ended with {:?}", used.outcome));
+            }
+            pace.wait(&mut arrivals);
+            let again = samples[index].time(|| {
+                put(&held[index])?;
+                get(&sets[index], Acquire::ReuseOnly)
+            });
+            held[index] = again.map_or_else(|| get(&sets[index], Acquire::Any), Ok)?;
+        }
+        if samples[0].failures + samples[1].failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    for (set, sandbox) in sets.iter().zip(&held) {
+        sandbox.destroy("measured").map_err(text)?;
+        close(set)?;
+    }
+    let [ours, keep] = samples;
+    let mut row = Row::new(pace.row(RESET[0]), Unit::Microseconds, ours);
+    row.add_peer("reuse_keep", &keep);
     Ok(vec![row])
 }
 
@@ -316,7 +290,7 @@ pub(crate) fn get(set: &SandboxSet, acquire: Acquire) -> Result<SandboxRef, Fail
     set.get_or_create_unpaused(&options).map_err(text)
 }
 
-fn put(sandbox: &SandboxRef) -> Result<(), Failure> {
+pub(crate) fn put(sandbox: &SandboxRef) -> Result<(), Failure> {
     sandbox.put().map_err(text)
 }
 
@@ -330,7 +304,7 @@ pub(crate) fn close(set: &SandboxSet) -> Result<(), Failure> {
     if report.survivors.is_empty() { Ok(()) } else { Err(format!("left behind: {:?}", report.survivors)) }
 }
 
-fn bubblewrap_program() -> Result<Option<Program>, Failure> {
+pub(crate) fn bubblewrap_program() -> Result<Option<Program>, Failure> {
     bubblewrap().map(|bwrap| bubblewrap_true(bwrap).map_err(text)).transpose()
 }
 

@@ -9,6 +9,8 @@
 //! filter: only rows whose name contains one of them are measured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to people prints")]
 
+mod create_rows;
+mod density_rows;
 mod echo_runtime;
 mod floor;
 mod goals;
@@ -142,13 +144,17 @@ fn print_conditions(options: &Options) {
 
 fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
     type Measure = fn(Pace, bool) -> Result<Vec<Row>, Failure>;
-    let groups: [(&[&str], Measure); 3] = [
-        (&linux_rows::FAMILIES[..3], linux_rows::warm),
-        (&linux_rows::FAMILIES[3..5], linux_rows::create),
-        (&linux_rows::FAMILIES[5..], linux_rows::exec),
+    let both = &[Pace::Tight, Pace::Spaced][..];
+    let groups: [(&[&str], &[Pace], Measure); 6] = [
+        (&linux_rows::WARM, both, linux_rows::warm),
+        (&create_rows::CREATE, both, create_rows::create),
+        (&create_rows::BURST, &both[..1], create_rows::burst),
+        (&linux_rows::EXEC, both, linux_rows::exec),
+        (&linux_rows::RESET, both, linux_rows::reset),
+        (&density_rows::DENSITY, &both[..1], density_rows::density),
     ];
-    for (families, measure) in groups {
-        for pace in [Pace::Tight, Pace::Spaced] {
+    for (families, paces, measure) in groups {
+        for &pace in paces {
             let names: Vec<String> =
                 families.iter().map(|family| pace.row(family)).filter(|name| options.wants(name)).collect();
             if names.is_empty() {

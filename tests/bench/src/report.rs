@@ -16,6 +16,8 @@ pub(crate) enum Unit {
     Nanoseconds,
     /// For what the kernel takes part in.
     Microseconds,
+    /// For memory.
+    Kibibytes,
 }
 
 /// The figures of one row in its unit.
@@ -55,13 +57,16 @@ impl Unit {
         match self {
             Unit::Nanoseconds => "ns",
             Unit::Microseconds => "µs",
+            Unit::Kibibytes => "KiB",
         }
     }
 
-    fn scale(self, nanoseconds: f64) -> f64 {
+    /// From what samples are counted in: nanoseconds or bytes.
+    fn scale(self, value: f64) -> f64 {
         match self {
-            Unit::Nanoseconds => nanoseconds,
-            Unit::Microseconds => nanoseconds / 1000.0,
+            Unit::Nanoseconds => value,
+            Unit::Microseconds => value / 1000.0,
+            Unit::Kibibytes => value / 1024.0,
         }
     }
 }
