@@ -37,6 +37,15 @@ fn the_keeper(scope: &Scope) -> Identity {
     keepers[0]
 }
 
+/// Kills a stopped keeper when the test fails half-way; nobody else would.
+struct Stopped(Identity);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0);
+    }
+}
+
 fn signal(process: Identity, signal: Signal) {
     kill_process(Pid::from_raw(process.pid as i32).unwrap(), signal).unwrap();
 }
@@ -49,10 +58,12 @@ fn a_stopped_keeper_stops_nobody_who_needs_it_not() {
     let set = new_set(4);
     let sandbox = get(&set);
     let keeper = the_keeper(&scope);
+    let _killed = Stopped(keeper);
     signal(keeper, Signal::STOP);
     // Commands, files, pause and unpause go on.
     assert!(sandbox.exec(&Command::new(["true"])).unwrap().success());
     sandbox.put().unwrap();
+    drop(sandbox);
     let sandbox = get(&set);
     assert!(sandbox.reused() && sandbox.exec(&Command::new(["true"])).unwrap().success());
     let fresh = |timeout| {
