@@ -31,7 +31,7 @@ const ROWS: &[Row] = &[
     row(3, "Overwriting our program by `/proc/self/exe`", &[], "A script whose interpreter is `/proc/self/exe`"),
     row(4, "Seeing who joins before it drops its rights", &["core/tests/linux/fork.rs::nothing_of_the_parent_is_in_a_fork", "core/tests/linux/fork.rs::a_fork_is_confined_as_what_is_created_is"], "A hostile process of a parent may look into its own forks: it owns their user namespaces"),
     row(5, "Variables of the host", &["core/tests/linux/exec.rs::the_environment_is_what_was_given_and_nothing_of_the_host"], ""),
-    row(6, "Signal mask and dispositions", &["core/tests/linux/process.rs::signals_reach_the_command"], "A host that ignores SIGCHLD"),
+    row(6, "Signal mask and dispositions", &["core/tests/linux/process.rs::signals_reach_the_command", "tests/tests/faults/hosts.rs::ends_of_commands_are_right_whatever_the_host_does_with_its_own_children"], ""),
     row(7, "Inherited limits, umask and `prctl` state", &[], "Nice, I/O priority and affinity are inherited from the host process on purpose"),
     row(8, "Inheritable and ambient capabilities", &[], ""),
     row(9, "Setuid programs", &[], ""),
