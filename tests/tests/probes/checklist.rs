@@ -26,9 +26,9 @@ const fn row(
 
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
-    row(1, "Descriptors left open", &[], "The descriptors of an idle init are not looked at from outside"),
+    row(1, "Descriptors left open", &["tests/tests/hostile/handover.rs::an_idle_init_has_nothing_of_its_host_open"], ""),
     row(2, "Working directory outside the root", &[], ""),
-    row(3, "Overwriting our program by `/proc/self/exe`", &[], "A script whose interpreter is `/proc/self/exe`"),
+    row(3, "Overwriting our program by `/proc/self/exe`", &["tests/tests/hostile/handover.rs::a_script_whose_interpreter_is_the_executing_program_changes_nothing_of_ours"], ""),
     row(4, "Seeing who joins before it drops its rights", &["core/tests/linux/fork.rs::nothing_of_the_parent_is_in_a_fork", "core/tests/linux/fork.rs::a_fork_is_confined_as_what_is_created_is"], "A hostile process of a parent may look into its own forks: it owns their user namespaces"),
     row(5, "Variables of the host", &["core/tests/linux/exec.rs::the_environment_is_what_was_given_and_nothing_of_the_host"], ""),
     row(6, "Signal mask and dispositions", &["core/tests/linux/process.rs::signals_reach_the_command", "tests/tests/faults/hosts.rs::ends_of_commands_are_right_whatever_the_host_does_with_its_own_children"], ""),
@@ -87,7 +87,7 @@ const ROWS: &[Row] = &[
     row(59, "Left-overs of the former holder", &["core/tests/linux/exec.rs::what_a_command_leaves_behind_is_killed_when_it_ends", "core/tests/linux/reset.rs::the_next_holder_finds_what_is_in_a_sandbox_that_was_never_used", "core/tests/linux/late.rs::hostile_processes_keep_nothing_beyond_the_put"], "By default files in a reused sandbox stay; `reuse: Reset` removes them"),
     row(60, "Stale refs", &["core/tests/refs.rs::a_stale_ref_never_touches_the_next_holder", "core/tests/refs.rs::of_eight_racing_puts_exactly_one_counts"], ""),
     row(61, "Bytes of the attacker in messages", &["tests/tests/bad_input.rs::refused_on_linux"], ""),
-    row(62, "A hostile init", &["core/keeper/tests/protocol.rs::commands_run_confined_and_everything_ends_with_the_host"], "No live hostile init, no fuzzing of the frames"),
+    row(62, "A hostile init", &["core/keeper/tests/hostile_init.rs::no_frame_of_an_init_does_more_than_fail", "core/keeper/tests/hostile_init.rs::long_frames_and_memfds_of_an_init_are_refused", "core/keeper/tests/protocol.rs::commands_run_confined_and_everything_ends_with_the_host"], "No live hostile init: its frames are made up"),
     row(63, "docker", &[], "There is no docker backend yet"),
     row(64, "Our own supply chain and unsafe code", &["tests/tests/tidy.rs::unsafe_code_is_only_where_it_belongs"], ""),
     row(65, "Checks that one entry point forgets", &["tests/tests/bad_input.rs::refused_on_the_mock", "tests/tests/bad_input.rs::refused_on_linux"], "Languages other than Rust, C and Python"),
