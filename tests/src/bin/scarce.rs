@@ -55,7 +55,7 @@ impl Scarce {
             Scarce::Descriptors { .. } => 70,
             Scarce::Processes { .. } => 16,
             Scarce::Cgroups { .. } => 20,
-            Scarce::Namespaces { .. } => 12,
+            Scarce::Namespaces { .. } => 30,
         }
     }
 
