@@ -42,19 +42,8 @@ __all__ = [
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _Operation: TypeAlias = Literal[
-    "create",
-    "pause",
-    "unpause",
-    "destroy",
-    "exec",
-    "death",
-    "connect",
-    "files",
-    "reset",
-    "fork",
-    "bind",
-    "unbind",
-]
+    "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset", "fork", "bind", "unbind"
+]  # fmt: skip
 _Outcome: TypeAlias = Literal["exited", "signaled", "timed_out", "out_of_memory", "output_limit"]
 
 def error_table() -> list[tuple[int, str, bool]]:
