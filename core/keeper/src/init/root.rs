@@ -67,19 +67,19 @@ impl fmt::Display for Target {
     }
 }
 
-/// The paths of the host that a root is made of, as [`build`] opens them.
-pub(crate) fn sources(create: &Create) -> Vec<PathBuf> {
+/// The paths of the host that [`build`] makes a sandbox of: those of the root itself, of which some are listed or
+/// copied, and those that are only mounted.
+pub(crate) fn sources(create: &Create) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
-    let mut sources: Vec<PathBuf> = match &create.root {
+    let root = match &create.root {
         Root::Host => {
             let dirs = HOST_DIRS.iter().map(|name| Path::new("/").join(name));
             dirs.chain(HOST_ETC.iter().map(|name| Path::new("/etc").join(name))).collect()
         }
         Root::Directory(root) => vec![path(root)],
     };
-    sources.extend(create.code_dir.as_deref().map(path));
-    sources.extend(create.binds.iter().map(|bind| path(&bind.source)));
-    sources
+    let binds = create.binds.iter().map(|bind| path(&bind.source));
+    (root, create.code_dir.as_deref().map(path).into_iter().chain(binds).collect())
 }
 
 /// Builds the root and moves into it. Afterwards this process is the sandbox's own user.

@@ -6,19 +6,19 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
-use sandboxset_keeper::{Create, Root};
+use sandboxset_keeper::Create;
 
 use crate::init;
 
 /// The files and directories behind the paths of a recipe, and what is mounted below them.
 pub(super) struct Sources {
     paths: Vec<PathBuf>,
-    /// The path of the root directory, if there is one.
-    listed: Option<PathBuf>,
+    /// How many of them, at the beginning, are the root's.
+    of_root: usize,
     identities: Vec<Option<Identity>>,
     /// The paths without links, which is how mounts are listed.
     real: Vec<PathBuf>,
@@ -32,7 +32,7 @@ struct Identity {
     device: (u32, u32),
     inode: u64,
     mount: u64,
-    /// Of a root directory, whose entries are mounted one by one: tells of new and lost ones.
+    /// Of what is listed or copied: tells of new and lost entries, and of other contents.
     changed: Option<(i64, u32)>,
 }
 
@@ -46,20 +46,18 @@ pub(super) struct MountTable {
 
 impl Sources {
     pub(super) fn of(recipe: &Create, table: &mut MountTable) -> Self {
-        let paths = init::sources(recipe);
-        let listed = match recipe.root {
-            Root::Host => None,
-            Root::Directory(_) => paths.first().cloned(),
-        };
+        let (mut paths, others) = init::sources(recipe);
+        let of_root = paths.len();
+        paths.extend(others);
         let real: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
         let generation = table.refresh();
         let mounts = table.below(&real);
-        Sources { identities: identities(&paths, listed.as_deref()), paths, listed, real, mounts, generation }
+        Sources { identities: identities(&paths, of_root), paths, of_root, real, mounts, generation }
     }
 
     /// Whether the paths still lead to the same files, with the same mounts below them.
     pub(super) fn are_unchanged(&mut self, table: &mut MountTable) -> bool {
-        if identities(&self.paths, self.listed.as_deref()) != self.identities {
+        if identities(&self.paths, self.of_root) != self.identities {
             return false;
         }
         let generation = table.refresh();
@@ -71,18 +69,18 @@ impl Sources {
     }
 }
 
-fn identities(paths: &[PathBuf], listed: Option<&Path>) -> Vec<Option<Identity>> {
-    let identity = |path: &PathBuf| {
+fn identities(paths: &[PathBuf], of_root: usize) -> Vec<Option<Identity>> {
+    let identity = |(index, path): (usize, &PathBuf)| {
         let mask = StatxFlags::INO | StatxFlags::CTIME | StatxFlags::MNT_ID;
         let stat = rustix::fs::statx(CWD, path, AtFlags::empty(), mask).ok()?;
         Some(Identity {
             device: (stat.stx_dev_major, stat.stx_dev_minor),
             inode: stat.stx_ino,
             mount: stat.stx_mnt_id,
-            changed: (listed == Some(path)).then_some((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
+            changed: (index < of_root).then_some((stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec)),
         })
     };
-    paths.iter().map(identity).collect()
+    paths.iter().enumerate().map(identity).collect()
 }
 
 impl MountTable {
