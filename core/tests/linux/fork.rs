@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, BackendSandbox, Command, Config, CreateRequest, ErrorCode, GetOptions, Limits, Phase, Runtime,
-    SandboxId, SandboxSet, SandboxSpec, ScratchDirs,
+    Backend, BackendSandbox, Bind, Command, Config, CreateRequest, ErrorCode, GetOptions, LateBinding,
+    Limits, Phase, Reuse, Runtime, SandboxId, SandboxSet, SandboxSpec, ScratchDirs, Secret,
 };
 
 use crate::support::{HANG, TestSandbox, eventually, sandbox_from, skip};
@@ -399,4 +399,35 @@ fn sandboxes_without_a_fork_server_are_refused_as_parents() {
         let error = SandboxSet::new(Arc::clone(&backend), child_spec(), config).unwrap_err();
         assert_eq!((error.code(), error.field()), (ErrorCode::InvalidArgument, Some("parent")), "{error}");
     }
+}
+
+#[test]
+fn a_fork_gets_what_is_bound_late_and_its_parent_does_not() {
+    let Some(server) = Server::new() else { return };
+    if parent().is_none() {
+        return;
+    }
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+    let spec = server_spec(Some(&server), &["/code/zygote"]);
+    let config = Config { max_size: 2, ..Config::default() };
+    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).unwrap();
+    let config = Config { parent: Some(parents.clone()), reuse: Reuse::Replace, ..Config::default() };
+    let set = SandboxSet::new(backend, child_spec(), config).unwrap();
+    let binding = LateBinding {
+        secrets: vec![("token".into(), Secret::from(&b"hush"[..]))],
+        binds: vec![Bind { source: server.0.clone(), target: "/mnt/dir".into(), writable: false }],
+        ..LateBinding::default()
+    };
+    let options = GetOptions { binding: Some(binding), ..GetOptions::default() };
+    let sandbox = set.get_or_create_unpaused(&options).unwrap();
+    let look = Command::new(["/bin/sh", "-c", "cat /run/secrets/token; ls /mnt/dir; touch /mnt/dir/x"]);
+    let found = sandbox.exec(&look).unwrap().stdout.text();
+    assert!(found.starts_with("hush") && found.contains("zygote.c"), "{found}");
+    assert!(!server.0.join("x").exists());
+    let above = parents.get_or_create_unpaused(&GetOptions::default()).unwrap();
+    let found = above.exec(&look).unwrap().stdout.text();
+    assert_eq!(found, "");
+    drop((above, sandbox));
+    assert!(set.close(HANG).unwrap().survivors.is_empty());
+    assert!(parents.close(HANG).unwrap().survivors.is_empty());
 }

@@ -44,8 +44,10 @@ impl Sandbox {
         if self.mounter.is_some() {
             return Err(refused("wait for another mounter"));
         }
-        let known = rustix::fs::fstat(namespace).is_ok_and(|stat| Some(stat.st_ino) == self.mounts);
-        if !known {
+        // Nobody sees that of a fork which was made without privileges. What its init opens is taken then: there is none
+        // but its own, and nobody enters another without the rights over it.
+        let inode = rustix::fs::fstat(namespace).map(|stat| stat.st_ino).ok();
+        if inode.is_none() || self.mounts.is_some_and(|known| inode != Some(known)) {
             return Err(refused("recognise its mount namespace"));
         }
         match sys::clone3(0, None).map_err(|errno| failure("start a mounter", errno))? {
