@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/un.h>
 
 /* What takes long to prepare, and is there in every child. */
@@ -77,6 +78,10 @@ static size_t answer(const struct sandboxset_zygote_child *child, const char *re
         if (memory != NULL) memset(memory, 1, size);
         snprintf(answer, room, "%d", memory ? memory[size - 1] : 0);
         free(memory);
+    } else if (!strcmp(request, "random")) {
+        unsigned char bytes[32];
+        if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) exit(1);
+        for (size_t i = 0; i < sizeof bytes; i++) snprintf(answer + 2 * i, room - 2 * i, "%02x", bytes[i]);
     } else if (!strcmp(request, "end")) {
         exit(7);
     } else {

@@ -252,6 +252,36 @@ fn forks_of_forks_down_to_eight() {
 }
 
 #[test]
+fn the_depth_of_forks_ends_with_a_clear_error() {
+    let Some(first) = parent() else { return };
+    let mut line = vec![first];
+    let error = loop {
+        assert!(line.len() < 40, "no end");
+        let request = request(server_spec(None, &["one more"]), HANG);
+        match line.last().unwrap().fork(&request) {
+            Ok(sandbox) => {
+                line.push(TestSandbox { sandbox, id: request.id, backend: line[0].backend.clone() });
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(line.len() > 8, "only {}: {error}", line.len());
+    assert!(error.to_string().contains("32 levels"), "{error}");
+    // The others are none the worse for it; the last to come is the first to go.
+    assert_eq!(ask(&*fork(&line[0], child_spec()).sandbox, "state"), "p 1");
+    while line.pop().is_some() {}
+}
+
+#[test]
+fn two_forks_draw_different_random_bytes() {
+    let Some(parent) = parent() else { return };
+    let children = [fork(&parent, child_spec()), fork(&parent, child_spec())];
+    let [one, other] = children.each_ref().map(|child| ask(&*child.sandbox, "random"));
+    assert_eq!(one.len(), 64);
+    assert_ne!(one, other);
+}
+
+#[test]
 fn what_cannot_be_forked_says_so_at_once() {
     let Some(parent) = parent() else { return };
     let start = Instant::now();

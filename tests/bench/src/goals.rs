@@ -53,6 +53,7 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "linux.burst", suffix: "burst", bound: Bound::Absolute(500.0) },
     Goal { family: "linux.density", suffix: "", bound: Bound::Absolute(300.0) },
     Goal { family: "linux.exec_true", suffix: "", bound: Bound::OfFloor(1.5) },
+    Goal { family: "linux.fork_c", suffix: "", bound: Bound::OfFloor(3.0) },
     Goal { family: "linux.neighbour", suffix: "", bound: Bound::TailOfPeer(QUIET_P99, 3.0) },
     Goal { family: "linux.destroy", suffix: "", bound: Bound::Tail(1_000_000.0) },
 ];

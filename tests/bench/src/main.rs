@@ -13,6 +13,7 @@ mod create_rows;
 mod density_rows;
 mod echo_runtime;
 mod floor;
+mod fork_rows;
 mod goals;
 mod language_rows;
 mod linux_rows;
@@ -145,13 +146,14 @@ fn print_conditions(options: &Options) {
 fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
     type Measure = fn(Pace, bool) -> Result<Vec<Row>, Failure>;
     let both = &[Pace::Tight, Pace::Spaced][..];
-    let groups: [(&[&str], &[Pace], Measure); 6] = [
+    let groups: [(&[&str], &[Pace], Measure); 7] = [
         (&linux_rows::WARM, both, linux_rows::warm),
         (&create_rows::CREATE, both, create_rows::create),
         (&create_rows::BURST, &both[..1], create_rows::burst),
         (&linux_rows::EXEC, both, linux_rows::exec),
         (&linux_rows::RESET, both, linux_rows::reset),
         (&density_rows::DENSITY, &both[..1], density_rows::density),
+        (&[fork_rows::FORK_C], both, fork_rows::fork_c),
     ];
     for (families, paces, measure) in groups {
         for &pace in paces {

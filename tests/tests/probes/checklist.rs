@@ -37,7 +37,7 @@ const ROWS: &[Row] = &[
     row(9, "Setuid programs", &[], ""),
     row(10, "Typing into a terminal", &["core/keeper/src/seccomp/mod.rs::typing_into_a_terminal_is_denied_whatever_the_high_half_says"], ""),
     row(11, "Core dumps", &[], ""),
-    row(12, "Memory of a common parent", &["core/tests/linux/fork.rs::nothing_of_the_parent_is_in_a_fork"], "Forks share their layout in memory and their stack canary; what draws on a seed is seeded anew by the fork server"),
+    row(12, "Memory of a common parent", &["core/tests/linux/fork.rs::nothing_of_the_parent_is_in_a_fork", "core/tests/linux/fork.rs::two_forks_draw_different_random_bytes"], "Forks share their layout in memory and their stack canary; what draws on a seed is seeded anew by the fork server"),
     row(13, "chroot tricks, mounts that reach the host", &[], "The mounts of the host are compared around the probes, not around 1,000 lives"),
     row(14, "Links at mount targets in the root", &["core/tests/linux/oci.rs::an_image_cannot_bend_what_is_mounted_over_it"], "A root that is changed while it is used"),
     row(15, "Planted links that the host follows", &["core/tests/linux/files.rs::planted_links_fifos_devices_and_endless_files_deceive_nobody", "tests/tests/hostile/planted.rs::in_memory", "tests/tests/hostile/planted.rs::on_disk"], "Exchanging a directory for a link during 100,000 reads"),

@@ -45,7 +45,8 @@ pub(super) fn drop_privileges(
         .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
     // Commands inherit these; of the init itself the namespace keeps all signals away that it does not handle.
     sys::reset_dispositions();
-    set_rlimits(&create.limits, memory_cgroup)?;
+    let is_parent = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
+    set_rlimits(&create.limits, memory_cgroup, is_parent)?;
     drop_capabilities()?;
     report.push(layer("capabilities", LayerStatus::Active, "none in any set"));
     rustix::thread::set_no_new_privs(true).map_err(|errno| failure("set no_new_privs", errno))?;
@@ -78,18 +79,21 @@ fn die_with_keeper(setup: &OwnedFd) -> Result<(), Failure> {
     }
 }
 
-fn set_rlimits(limits: &Limits, memory_cgroup: bool) -> Result<(), Failure> {
+fn set_rlimits(limits: &Limits, memory_cgroup: bool, is_parent: bool) -> Result<(), Failure> {
     let mut table = vec![
         (Resource::Core, CORE_LIMIT),
         (Resource::Nofile, limits.open_files),
-        // The kernel counts per user and user namespace, so this is the sandbox's own number.
-        (Resource::Nproc, u64::from(limits.pids)),
         (Resource::Memlock, 64 << 10),
         (Resource::Msgqueue, 819_200),
         (Resource::Sigpending, 4096),
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),
     ];
+    if !is_parent {
+        // The kernel counts per user and user namespace, so this is the sandbox's own number; but it counts all
+        // namespaces below too, and with them the forks of a parent.
+        table.push((Resource::Nproc, u64::from(limits.pids)));
+    }
     if let Some(bytes) = limits.file_bytes {
         table.push((Resource::Fsize, bytes));
     }

@@ -123,7 +123,7 @@ fn help(
 fn hold_user_namespace(helper: &OwnedFd) {
     let made = init::become_inner_user()
         .and_then(|()| {
-            sys::unshare_user_namespace().map_err(|errno| failure("make the user namespace", errno))
+            sys::unshare_user_namespace().map_err(|errno| nested("make the user namespace", errno))
         })
         // So that the maps can be written; nobody inside can see this process.
         .and_then(|()| set_dumpable(true));
@@ -141,7 +141,7 @@ fn clone_init(
     move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))
         .map_err(|errno| failure("enter the user namespace", errno))?;
     let namespaces = init::NAMESPACES & !(libc::CLONE_NEWUSER as u64);
-    match sys::clone3(namespaces, cgroup).map_err(|errno| failure("clone the init", errno))? {
+    match sys::clone3(namespaces, cgroup).map_err(|errno| nested("clone the init", errno))? {
         Forked::Child => {
             child();
             sys::exit(0)
@@ -150,6 +150,17 @@ fn clone_init(
             let _ = sandboxset_keeper::send(keeper, &Ok::<(), Failure>(()), &[pidfd.as_fd()]);
             Ok(())
         }
+    }
+}
+
+/// The kernel has one number for all that there can be too many of.
+fn nested(step: &str, errno: Errno) -> Failure {
+    match errno {
+        Errno::NOSPC => failure(
+            &format!("{step}: the kernel nests 32 levels of namespaces, and limits their number"),
+            errno,
+        ),
+        errno => failure(step, errno),
     }
 }
 

@@ -30,6 +30,10 @@ impl Keeper {
         let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place);
         let mut shell = match shell {
             Ok(shell) => shell,
+            // No other parent of this depth can either.
+            Err(failure) if failure.errno == Errno::NOSPC.raw_os_error() => {
+                return Err(Refusal::Sandbox(failure));
+            }
             Err(failure) => {
                 if failure.errno == Errno::TIMEDOUT.raw_os_error()
                     && let Some(parent) = self.sandboxes.get_mut(&parent_id)
