@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::PipeFlags;
 use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime, ToCommand};
 
@@ -318,12 +318,12 @@ fn members(leader: i32, processes: &[Process]) -> Vec<i32> {
 /// Where the output of the runtime goes.
 pub(super) fn open_log() -> Result<OwnedFd, Failure> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600))
+    retry_on_intr(|| rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600)))
         .map_err(|errno| failure("open the runtime's log", errno))
 }
 
 pub(super) fn open_null() -> Result<OwnedFd, Failure> {
-    rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
         .map_err(|errno| failure("open /dev/null", errno))
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use sandboxset_keeper::{Failure, FromInit, RUNTIME_SOCKET, remove_tree};
 
@@ -35,7 +35,8 @@ pub(super) fn open(path: &[u8], directory: bool) -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | kind;
     let path = absolute(path).map_err(step)?;
     let fd =
-        rustix::fs::openat2(CWD, &*path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(step)?;
+        retry_on_intr(|| rustix::fs::openat2(CWD, &*path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS))
+            .map_err(step)?;
     let stat = rustix::fs::fstatfs(&fd).map_err(step)?;
     if stat.f_type as u64 == PROC_MAGIC {
         return Err(step(Errno::ACCESS));
@@ -46,7 +47,7 @@ pub(super) fn open(path: &[u8], directory: bool) -> Result<OwnedFd, Failure> {
 /// Opens our own mount namespace, which is closed to everybody else without privileges: we are undumpable.
 pub(super) fn open_mounts() -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    rustix::fs::open(c"/proc/self/ns/mnt", flags, Mode::empty())
+    retry_on_intr(|| rustix::fs::open(c"/proc/self/ns/mnt", flags, Mode::empty()))
         .map_err(|errno| failure("open the mount namespace", errno))
 }
 
@@ -72,7 +73,7 @@ pub(super) fn write(path: &[u8], mode: u32, parents: bool, contents: &OwnedFd) -
 
 fn write_new(dir: &OwnedFd, name: &CString, mode: u32, contents: &OwnedFd) -> Result<(), Failure> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
+    let file = retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::from_raw_mode(0o600)))
         .map_err(|errno| failure("create the file", errno))?;
     let step = |errno| failure("write the file", errno);
     let mut left = rustix::fs::fstat(contents).map_err(step)?.st_size as usize;
@@ -132,7 +133,9 @@ fn parent(path: &[u8]) -> Result<(OwnedFd, CString), Errno> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
     let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = rustix::fs::openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?;
+    let dir = retry_on_intr(|| {
+        rustix::fs::openat2(CWD, parent, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+    })?;
     Ok((dir, name))
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use sandboxset_keeper::{FromInit, ToInit, remove_tree};
 
 use super::cgroup::{self, SandboxCgroups};
@@ -181,12 +181,13 @@ impl Inner {
     fn remove_disk_scratch(&self) -> Result<(), Errno> {
         let Some(scratch) = &self.disk_scratch else { return Ok(()) };
         let (Some(base), Some(name)) = (scratch.parent(), scratch.file_name()) else { return Ok(()) };
-        let removed =
+        let removed = retry_on_intr(|| {
             rustix::fs::open(base, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .and_then(|base| {
-                    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
-                    remove_tree(base.as_fd(), &name)
-                });
+        })
+        .and_then(|base| {
+            let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+            remove_tree(base.as_fd(), &name)
+        });
         match removed {
             // Somebody removed the directory that it is in.
             Err(Errno::NOENT) => Ok(()),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::Signal;
 use sandboxset_keeper::{CgroupFd, Controller};
 
@@ -147,7 +147,7 @@ impl Unified {
 }
 
 pub(super) fn open_at(dir: impl AsFd, name: &str, access: OFlags) -> Result<OwnedFd, Errno> {
-    rustix::fs::openat(dir, name, access | OFlags::CLOEXEC, Mode::empty())
+    retry_on_intr(|| rustix::fs::openat(&dir, name, access | OFlags::CLOEXEC, Mode::empty()))
 }
 
 /// One write call: the kernel takes each as a whole value.
