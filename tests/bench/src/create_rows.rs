@@ -139,13 +139,13 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
 }
 
 /// Rows `linux.burst` and `linux.burst.cold`: a hundred gets one after the other on a set that has nothing, until the
-/// last sandbox can be used; the mean of one. With the default options, after one burst that showed what is needed and
-/// when the shells are there again; and without any shells. The floor is a hundred bare clones.
+/// last sandbox can be used; the mean of one. With as many shells asked for, and begun when they are ready; and without
+/// any. The floor is a hundred bare clones.
 pub(crate) fn burst(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    let (ready, cold) = (Maker::new(None, 2 * BURST_SIZE)?, Maker::new(Some(0), 2 * BURST_SIZE)?);
+    let (ready, cold) = (Maker::new(Some(BURST_SIZE), 2 * BURST_SIZE)?, Maker::new(Some(0), 2 * BURST_SIZE)?);
     let cgroup = Cgroup::new().map_err(text);
     let [mut shells, mut none, mut clones] = std::array::from_fn(|_| Samples::new());
-    take_burst(&ready, &mut Samples::new())?;
+    ready.destroy(&ready.get()?)?;
     for _ in 0..if quick { 2 } else { 10 } {
         if let Ok(cgroup) = &cgroup {
             let start = Instant::now();
