@@ -122,12 +122,14 @@ pub(crate) fn clone_sharing_memory<F: FnOnce()>(
 compile_error!("the keeper starts commands with a few instructions that are written for x86-64 only");
 
 /// A stack for children that share our memory; one is enough, because only one of them runs before it executes.
-pub(crate) struct ChildStack(Box<[[u128; 256]]>);
+pub(crate) struct ChildStack(Box<[u128]>);
 
 impl ChildStack {
-    /// 256 KiB, touched only as far as it is used.
+    /// 256 KiB, touched only as far as it is used: of a plain number the allocator knows that fresh pages hold zeroes,
+    /// of an array of them it does not.
     pub(crate) fn new() -> Self {
-        ChildStack(vec![[0; 256]; 64].into_boxed_slice())
+        const BYTES: usize = 256 << 10;
+        ChildStack(vec![0; BYTES / size_of::<u128>()].into_boxed_slice())
     }
 }
 
