@@ -117,13 +117,22 @@ impl Drop for Victim {
 
 /// Sends SIGKILL to exactly this process, never to another one that got its pid.
 pub fn kill(process: Identity) -> bool {
+    signal(process, Signal::KILL)
+}
+
+/// Sends SIGSTOP, in the same way.
+pub fn stop(process: Identity) -> bool {
+    signal(process, Signal::STOP)
+}
+
+fn signal(process: Identity, signal: Signal) -> bool {
     let Some(pid) = Pid::from_raw(process.pid as i32) else { return false };
     let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
     // The descriptor holds the process; if it is the right one now, it is for ever.
     if kernel::task(process.pid).is_none_or(|task| task.start_time != process.start_time) {
         return false;
     }
-    pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+    pidfd_send_signal(&pidfd, signal).is_ok()
 }
 
 /// Spends a random moment, so that a kill does not always hit the same instruction. Nothing waits for it.

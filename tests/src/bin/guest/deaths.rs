@@ -86,6 +86,8 @@ pub(crate) fn host_and_keeper_killed(host: &mut Host) {
     expect_much(host, &scope);
     let keepers = scope.keepers();
     assert_eq!(keepers.len(), 1);
+    // A keeper that sees its host die cleans up and ends; it must not come to that.
+    assert!(chaos::stop(keepers[0]));
     child.kill().unwrap();
     assert!(chaos::kill(keepers[0]));
     child.wait().unwrap();
