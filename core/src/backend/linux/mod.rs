@@ -314,6 +314,12 @@ impl LinuxBackend {
             Ok(sandbox) => Ok(Box::new(sandbox)),
             Err(error) => {
                 keeper.abandon(request.id.get());
+                // A keeper that ends takes the cgroups along, perhaps from under our hands.
+                let error = match keeper.is_dead() {
+                    true => Error::new(ErrorCode::BackendUnavailable, Phase::Create, "the keeper died")
+                        .with_source(error),
+                    false => error,
+                };
                 Err(error.with_sandbox(request.id))
             }
         }
