@@ -63,16 +63,7 @@ impl LinuxSandbox {
         disk_scratch: Option<PathBuf>,
         forker: Option<LinuxBackend>,
     ) -> Result<Self> {
-        let os = |errno| {
-            let error = fault::os(Phase::Create, "the sandbox's descriptors cannot be used", errno);
-            match errno {
-                // The keeper died meanwhile, and what they stand for is gone.
-                Errno::NOENT | Errno::NODEV => {
-                    Error::new(ErrorCode::CreateFailed, Phase::Create, "the keeper died").with_source(error)
-                }
-                _ => error,
-            }
-        };
+        let os = |errno| fault::os(Phase::Create, "the sandbox's descriptors cannot be used", errno);
         let (kinds, fds): (Vec<_>, Vec<_>) = created.cgroups.into_iter().unzip();
         let cgroups = SandboxCgroups::new(&kinds, fds.into_iter()).map_err(os)?;
         Ok(LinuxSandbox(Arc::new(Inner {
