@@ -246,6 +246,20 @@ fn a_large_secret_arrives_whole() {
     assert_eq!((read("large"), read("empty"), read("three")), (bytes, Vec::new(), b"\0\n\xff".to_vec()));
 }
 
+#[test]
+fn what_is_put_at_once_is_taken_back_all_the_same() {
+    if sandbox().is_none() {
+        return;
+    }
+    let set = set(Reuse::Reset);
+    for _ in 0..300 {
+        late(&set, secrets(b"hush")).unwrap().put().unwrap();
+    }
+    eventually("the last reset is over", || set.stats().returning == 0);
+    let stats = set.stats();
+    assert_eq!((stats.resets, stats.reset_failures, stats.created), (300, 0, 1), "{:?}", stats.destroyed_by);
+}
+
 /// Whether a cgroup of this process's sandboxes has this limit. Other tests run at the same time, with other limits.
 fn is_limited(files: [&str; 2], value: &str) -> bool {
     let has = |path: PathBuf| std::fs::read_to_string(path).is_ok_and(|text| text.trim() == value);

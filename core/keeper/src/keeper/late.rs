@@ -21,9 +21,9 @@ impl Keeper {
         let started = sandbox.start_mounter(request, [&reply, &namespace], fds.next());
         let watched = started.and_then(|()| {
             let source = Source::Mounter(sandbox.serial);
-            let added = sandbox.mounter.as_ref().map_or(Ok(()), |mounter| self.watch.add(mounter, source));
+            let added = sandbox.mounters.last().map_or(Ok(()), |mounter| self.watch.add(mounter, source));
             added.map_err(|errno| {
-                sandbox.end_mounter();
+                sandbox.end_mounters();
                 failure("watch a mounter", errno)
             })
         });
@@ -41,9 +41,6 @@ impl Sandbox {
         secrets: Option<OwnedFd>,
     ) -> Result<(), Failure> {
         let refused = |step: &str| Failure { step: step.to_owned(), errno: 0 };
-        if self.mounter.is_some() {
-            return Err(refused("wait for another mounter"));
-        }
         // Nobody sees that of a fork which was made without privileges. What its init opens is taken then: there is none
         // but its own, and nobody enters another without the rights over it.
         let inode = rustix::fs::fstat(namespace).map(|stat| stat.st_ino).ok();
@@ -52,7 +49,7 @@ impl Sandbox {
         }
         match sys::clone3(0, None).map_err(|errno| failure("start a mounter", errno))? {
             Forked::Parent(_, pidfd) => {
-                self.mounter = Some(pidfd);
+                self.mounters.push(pidfd);
                 Ok(())
             }
             Forked::Child => {
@@ -67,21 +64,23 @@ impl Sandbox {
         }
     }
 
-    /// Its mounter ended.
-    pub(super) fn reap_mounter(&mut self) {
-        if let Some(pidfd) = self.mounter.take() {
-            let _ = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-        }
+    /// Reaps those of its mounters that have ended.
+    pub(super) fn reap_mounters(&mut self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        self.mounters.retain(|pidfd| {
+            matches!(rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options), Ok(None))
+        });
     }
 
-    /// Ends a mounter that is still at work. `false` if it cannot be killed.
-    pub(super) fn end_mounter(&mut self) -> bool {
-        let Some(pidfd) = &self.mounter else { return true };
-        let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
-        if !super::sandbox::ends_within(pidfd, super::sandbox::DEATH) {
-            return false;
+    /// Ends mounters that are still at work. `false` if one cannot be killed.
+    pub(super) fn end_mounters(&mut self) -> bool {
+        for pidfd in &self.mounters {
+            let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
-        self.reap_mounter();
-        true
+        for pidfd in &self.mounters {
+            super::sandbox::ends_within(pidfd, super::sandbox::DEATH);
+        }
+        self.reap_mounters();
+        self.mounters.is_empty()
     }
 }

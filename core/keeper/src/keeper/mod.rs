@@ -143,7 +143,7 @@ impl Keeper {
                     Source::Server(serial) => self.server_spoke(serial)?,
                     Source::Mounter(serial) => {
                         let sandbox = self.claims.get(&serial).and_then(|id| self.sandboxes.get_mut(id));
-                        let _ = sandbox.map(Sandbox::reap_mounter);
+                        let _ = sandbox.map(Sandbox::reap_mounters);
                     }
                     Source::Host | Source::HostProcess | Source::Remover => {}
                 }

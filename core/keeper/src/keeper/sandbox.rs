@@ -62,8 +62,8 @@ pub(super) struct Sandbox {
     /// The inode of its mount namespace, by which a mounter knows it. It is not held open, because whoever closed it
     /// last would have to wait for the kernel to take it apart.
     pub(super) mounts: Option<u64>,
-    /// A mounter that is at work in it.
-    pub(super) mounter: Option<OwnedFd>,
+    /// Mounters that were not reaped yet: one at work, and perhaps one that has answered and is about to end.
+    pub(super) mounters: Vec<OwnedFd>,
     made: Made,
 }
 
@@ -190,7 +190,7 @@ impl Sandbox {
             host_end: Some(host_end),
             report: cgroups.report(),
             mounts,
-            mounter: None,
+            mounters: Vec::new(),
             made,
         };
         if let Err(failure) = sandbox.go_on() {
@@ -362,7 +362,7 @@ impl Sandbox {
         self.setup = None;
         self.host_end = None;
         self.deadline = None;
-        if !self.end_mounter() {
+        if !self.end_mounters() {
             return Err("a mounter cannot be killed".to_owned());
         }
         if self.stage != Stage::Dead {
