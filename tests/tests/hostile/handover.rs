@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
-use sandboxset::{Backend, Command, ErrorCode, GetOptions, LayerPolicy, LayerStatus, Outcome, SandboxSpec};
+use sandboxset::{
+    Backend, Command, ErrorCode, GetOptions, LayerPolicy, LayerStatus, Outcome, SandboxSpec, ScratchDirs,
+};
 use sandboxset_tests::census::Scope;
 use sandboxset_tests::kernel;
 use sandboxset_tests::machine::is_root;
 
-use crate::support::{Guarded, run};
+use crate::support::{Guarded, HANG, run};
 
-/// What a process has open: the kind of a socket or of an anonymous inode, or the path of a file.
+/// What a process has open: the kind of a socket or of an anonymous inode, or the path of a file. Nothing if it is gone.
 fn descriptors(pid: u32) -> Vec<String> {
-    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let targets = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = entries.filter_map(|entry| std::fs::read_link(entry.path()).ok());
     // Sockets and pipes have their number behind a colon.
     targets
         .map(|target| {
@@ -51,16 +54,33 @@ fn an_idle_init_has_nothing_of_its_host_open() {
             file
         })
         .collect();
-    let set = Guarded::new(SandboxSpec::default());
+    let is_harmless = |target: &String| ["socket", "anon_inode:[signalfd]", "/dev/null"].contains(&&**target);
+    // Without shells there is one init, which has run a command and must have nothing now.
+    let no_shells = LinuxOptions { shells: Some(0), ..LinuxOptions::default() };
+    let set = Guarded::with_options(no_shells, SandboxSpec::default(), ScratchDirs::Tmpfs);
     let sandbox = set.get();
     assert!(run(&sandbox, &["true"]).success());
     let (keepers, inits) = keepers_and_inits();
-    assert!(!keepers.is_empty() && !inits.is_empty(), "{keepers:?} {inits:?}");
-    for init in inits {
-        let open = descriptors(init);
-        println!("init: {open:?}");
-        let allowed = |target: &String| ["socket", "anon_inode:[signalfd]", "/dev/null"].contains(&&**target);
-        assert!(!open.is_empty() && open.iter().all(allowed), "{open:?}");
+    assert_eq!((keepers.len(), inits.len()), (1, 1), "{keepers:?} {inits:?}");
+    let open = descriptors(inits[0]);
+    println!("init: {open:?}");
+    assert!(!open.is_empty() && open.iter().all(is_harmless), "{open:?}");
+    sandbox.put().unwrap();
+    drop(set);
+
+    // A shell in the making has its root's sources open, but once it is made it has nothing either.
+    let shells = LinuxOptions { shells: Some(3), ..LinuxOptions::default() };
+    let set = Guarded::with_options(shells, SandboxSpec::default(), ScratchDirs::Tmpfs);
+    let sandbox = set.get();
+    let until = Instant::now() + HANG;
+    loop {
+        let (_, inits) = keepers_and_inits();
+        let open: Vec<_> = inits.iter().map(|init| descriptors(*init)).collect();
+        if open.len() > 3 && open.iter().all(|open| !open.is_empty() && open.iter().all(is_harmless)) {
+            break;
+        }
+        assert!(Instant::now() < until, "a shell keeps {open:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
     // The control: the same look at this process finds them.
     let own: BTreeSet<String> = descriptors(std::process::id()).into_iter().collect();

@@ -28,12 +28,16 @@ impl Guarded {
     }
 
     pub(crate) fn with_scratch(spec: SandboxSpec, scratch_dirs: ScratchDirs) -> Self {
+        Self::with_options(LinuxOptions::default(), spec, scratch_dirs)
+    }
+
+    pub(crate) fn with_options(options: LinuxOptions, spec: SandboxSpec, scratch_dirs: ScratchDirs) -> Self {
         // The census counts the whole process's descriptors, and bombs need the machine to themselves.
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let scope = Scope::own();
         let before = scope.take();
-        let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+        let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(options).unwrap());
         let config = Config { scratch_dirs, ..Config::default() };
         let set = SandboxSet::new(backend, spec, config).unwrap();
         let events = set.events(10_000).unwrap();

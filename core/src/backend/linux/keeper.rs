@@ -28,6 +28,9 @@ const HELLO: Duration = Duration::from_secs(10);
 const SEND: Duration = Duration::from_secs(5);
 /// How long the end of the last handle waits for the keeper to be gone, and then for a killed one.
 const END: Duration = Duration::from_secs(2);
+/// How long cgroups are waited for, in the background, whose processes outlived a killed keeper. They have been
+/// killed and end as soon as the kernel lets them; what lasts longer is removed by a later host's keeper.
+const LATE_END: Duration = Duration::from_secs(60);
 /// How long the keeper may take to count.
 const COUNT: Duration = Duration::from_secs(10);
 /// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
@@ -361,7 +364,18 @@ impl Drop for Keeper {
         }
         link.reap();
         // Nothing is left, unless it was killed.
-        cgroup::remove_owner(&link.plan, &link.tag, deadline);
+        if cgroup::remove_owner(&link.plan, &link.tag, deadline).is_ok() {
+            return;
+        }
+        let link = Arc::clone(link);
+        let later = move || {
+            if let Err(errno) = cgroup::remove_owner(&link.plan, &link.tag, Instant::now() + LATE_END) {
+                tracing::warn!(tag = link.tag, %errno, "cgroups of an ended keeper cannot be removed");
+            }
+        };
+        if crate::threads::run(Box::new(later)).is_err() {
+            tracing::warn!("no thread to remove the cgroups of an ended keeper");
+        }
     }
 }
 

@@ -15,10 +15,9 @@ use super::freezer;
 
 /// Kills and removes what the keeper of this tag left in every hierarchy. What cannot be removed now is found by
 /// the next process's keeper, because the tag begins with the identity of this process.
-pub(in super::super) fn remove_owner(plan: &CgroupPlan, tag: &str, deadline: Instant) {
-    for dir in owner_dirs(plan, tag) {
-        let _ = remove_group(&dir, deadline);
-    }
+pub(in super::super) fn remove_owner(plan: &CgroupPlan, tag: &str, deadline: Instant) -> Result<(), Errno> {
+    // What is left in one hierarchy is no reason to leave the others.
+    owner_dirs(plan, tag).iter().map(|dir| remove_group(dir, deadline)).fold(Ok(()), Result::and)
 }
 
 /// Where the keeper of this tag makes cgroups, one directory per hierarchy.
