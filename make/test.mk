@@ -5,7 +5,7 @@ TEST_VENV := $(TARGET_DIR)/test/venv
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 
 TEST_LOGS := $(TARGET_DIR)/test/logs
-TEST_RUST := cargo test --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
+TEST_RUST := cargo test --no-fail-fast --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
 
 .PHONY: test test-style test-rust test-python test-faults test-ordinary-user
 
