@@ -1,7 +1,7 @@
 //! What a sandbox feels of a neighbour that uses up all it can get, and how long it takes to be rid of that one.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandboxset::{Acquire, Command, EventKind, EventStream, SandboxRef, SandboxSpec};
 use sandboxset_tests::attacks::{Attack, STARTED};
@@ -22,6 +22,9 @@ pub(crate) const QUIET_P99: &str = "quiet_p99";
 const ROUNDS: usize = 10;
 /// How many programs are run in each turn.
 const EXECS: usize = 40;
+/// How long each turn waits before it begins: an attack has all that it will get then, and what a create sets off in
+/// the background, which is no part of either, is over.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// The rows of one attack. The floor of the neighbour's is the same beside an idle sandbox, in turns; that of the
 /// destruction is the destruction of an idle one.
@@ -32,10 +35,12 @@ pub(crate) fn attacked(attack: &Attack, quick: bool) -> Result<Vec<Row>, Failure
     let [mut noisy, mut quiet, mut destroy, mut destroy_idle] = std::array::from_fn(|_| Samples::new());
     for _ in 0..if quick { ROUNDS / 5 } else { ROUNDS } {
         let idle = get(&set, Acquire::FreshOnly)?;
+        std::thread::sleep(SETTLE);
         exec_often(&neighbour, &mut quiet);
         destroy_idle.time(|| destroyed(&idle, &events));
         let attacker = get(&set, Acquire::FreshOnly)?;
         let process = start(&attacker, attack)?;
+        std::thread::sleep(SETTLE);
         exec_often(&neighbour, &mut noisy);
         destroy.time(|| destroyed(&attacker, &events));
         drop(process);
@@ -91,7 +96,5 @@ fn start(sandbox: &SandboxRef, attack: &Attack) -> Result<sandboxset::Process, F
         }
         std::thread::yield_now();
     }
-    // Long enough for it to have all that it will get.
-    std::thread::sleep(std::time::Duration::from_millis(100));
     Ok(process)
 }
