@@ -5,20 +5,22 @@
 //! not enter the sandbox's pid namespace: nobody inside can see it, signal it or look into it. What it enters by the
 //! init opens, which is closed even to its own user; the keeper knows by the inode that it is what it should be.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use rustix::process::Signal;
 use rustix::thread::LinkNameSpaceType;
-use sandboxset_keeper::{BindLate, Bytes, Failure, MounterResult, SECRETS_DIR, SecretFile, UnbindLate};
+use sandboxset_keeper::{
+    BindLate, Bytes, Failure, MOUNT_STEP, MounterResult, SECRETS_DIR, SecretFile, UnbindLate,
+};
 
-use crate::init::mounts::{READ_ONLY, WRITABLE, copy_tree, make_dir, make_read_only, mount_fs, write_file};
+use crate::init::mounts::{
+    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, mount_fs, names, write_file,
+};
 use crate::init::{become_inner_user, failure, keep_only};
 use crate::sys;
 
@@ -61,7 +63,7 @@ fn bind(request: &BindLate, namespace: &OwnedFd, secrets: &OwnedFd) -> MounterRe
     enter_mounts(namespace)?;
     let mut points = Points::open().map_err(step("open the root"))?;
     for Source { target, mount, is_dir } in &sources {
-        let what = |errno| failure(&format!("mount {}", String::from_utf8_lossy(target)), errno);
+        let what = |errno| failure(&format!("{MOUNT_STEP}{}", String::from_utf8_lossy(target)), errno);
         points.attach(mount, target, *is_dir).map_err(what)?;
     }
     if !request.secrets.is_empty() {
@@ -174,14 +176,14 @@ impl Points {
     /// system, and nowhere else.
     fn attach(&mut self, mount: &OwnedFd, target: &[u8], is_dir: bool) -> Result<(), Errno> {
         let names = names(target)?;
-        let mut point = beneath(&self.root, c".", OFlags::DIRECTORY)?;
+        let mut point = beneath(self.root.as_fd(), c".", OFlags::DIRECTORY)?;
         for (index, name) in names.iter().enumerate() {
             let is_last = index + 1 == names.len();
             let kind = if is_last { OFlags::empty() } else { OFlags::DIRECTORY };
-            point = match beneath(&point, name, kind) {
+            point = match beneath(point.as_fd(), name, kind) {
                 Err(Errno::NOENT) => {
                     self.make(&names[..=index], is_dir || !is_last)?;
-                    beneath(&point, name, kind)?
+                    beneath(point.as_fd(), name, kind)?
                 }
                 other => other?,
             };
@@ -214,11 +216,11 @@ impl Points {
 
     /// A directory of the root's own file system. One on which something is mounted is not one, though it has the name.
     fn dir_of(&self, names: &[CString]) -> Result<OwnedFd, Errno> {
-        let mut own = beneath(&self.own, c".", OFlags::DIRECTORY)?;
-        let mut seen = beneath(&self.root, c".", OFlags::DIRECTORY)?;
+        let mut own = beneath(self.own.as_fd(), c".", OFlags::DIRECTORY)?;
+        let mut seen = beneath(self.root.as_fd(), c".", OFlags::DIRECTORY)?;
         for name in names {
-            own = beneath(&own, name, OFlags::DIRECTORY)?;
-            seen = beneath(&seen, name, OFlags::DIRECTORY)?;
+            own = beneath(own.as_fd(), name, OFlags::DIRECTORY)?;
+            seen = beneath(seen.as_fd(), name, OFlags::DIRECTORY)?;
         }
         let identity = |dir: &OwnedFd| rustix::fs::fstat(dir).map(|stat| (stat.st_dev, stat.st_ino));
         if identity(&own)? != identity(&seen)? {
@@ -226,22 +228,4 @@ impl Points {
         }
         Ok(own)
     }
-}
-
-fn names(path: &[u8]) -> Result<Vec<CString>, Errno> {
-    let mut names = Vec::new();
-    for component in Path::new(OsStr::from_bytes(path)).components() {
-        match component {
-            Component::Normal(name) => names.push(CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?),
-            Component::RootDir | Component::CurDir => {}
-            _ => return Err(Errno::INVAL),
-        }
-    }
-    if names.is_empty() { Err(Errno::INVAL) } else { Ok(names) }
-}
-
-fn beneath(dir: &OwnedFd, name: &CStr, kind: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | kind;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve)
 }

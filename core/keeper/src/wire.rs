@@ -22,6 +22,8 @@ pub const RUNTIME_SOCKET: &str = "/scratch/runtime.sock";
 pub const RUNTIME_LOG: &str = "/scratch/.runtime.log";
 /// Where late secrets are mounted, as the sandbox sees it.
 pub const SECRETS_DIR: &str = "/run/secrets";
+/// What the step of a [`Failure`] begins with if something cannot be mounted where the caller wants it.
+pub const MOUNT_STEP: &str = "mount at ";
 /// The user and group id of every process in a sandbox, as the sandbox sees it.
 pub const INNER_ID: u32 = 1000;
 

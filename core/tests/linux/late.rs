@@ -348,12 +348,12 @@ fn what_cannot_be_mounted_is_an_error_and_costs_one_sandbox() {
     let set = set(Reuse::Reset);
     for (target, what) in [
         // Not ours: nothing is ever made there.
-        ("/usr/no-such-point", "mount /usr/no-such-point"),
+        ("/usr/no-such-point", "mount at /usr/no-such-point"),
         // A directory of the root's own, but what is there is a file.
-        ("/etc/passwd/below", "mount /etc/passwd/below"),
+        ("/etc/passwd/below", "mount at /etc/passwd/below"),
         // A link of the root.
-        ("/bin/below", "mount /bin/below"),
-        ("/etc/passwd", "mount /etc/passwd"),
+        ("/bin/below", "mount at /bin/below"),
+        ("/etc/passwd", "mount at /etc/passwd"),
     ] {
         if target == "/bin/below" && !std::path::Path::new("/bin").is_symlink() {
             continue;
@@ -364,6 +364,7 @@ fn what_cannot_be_mounted_is_an_error_and_costs_one_sandbox() {
         let binds = vec![source.bind("", target)];
         let error = late(&set, LateBinding { binds, ..secrets(b"hush") }).unwrap_err();
         assert_eq!(error.phase(), Phase::Bind, "{error}");
+        assert_eq!(error.field(), Some("binding.binds.target"), "{error}");
         assert!(error.message().contains(what) && !error.to_string().contains("hush"), "{error}");
         eventually("destroyed", || set.stats().destroyed == destroyed + 1);
         assert_eq!((set.stats().held, set.stats().resuming), (0, 0));

@@ -21,3 +21,5 @@ mod runtime;
 mod share;
 mod shells;
 mod support;
+mod targets;
+mod trees;

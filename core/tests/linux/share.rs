@@ -1,7 +1,7 @@
 //! What sandboxes share of the host's files: the contents, and nothing that could be felt or changed.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as HostCommand;
 
@@ -11,44 +11,12 @@ use sandboxset::{
     ScratchDirs, Stdin,
 };
 
-use crate::support::{HANG, TestSandbox, programs, sandbox_from, sandbox_of, sh, skip};
+use crate::support::{HANG, TestSandbox, sandbox_from, sandbox_of, sh, skip};
+use crate::trees::{Dir, state};
 
 const LAYER: &str = "root.overlay";
 /// Where a child of a test finds the root that it is to use.
 const ROOT: &str = "SANDBOXSET_TEST_ROOT";
-
-/// A directory of a test, gone with it.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("share-{}-{name}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        Dir(dir)
-    }
-
-    /// A root directory with a few programs, which its owner alone can enter; `None`, said loudly, if there are none.
-    fn with_programs(name: &str) -> Option<Self> {
-        let Some(files) = programs() else {
-            skip("no ldd, or no programs that it knows");
-            return None;
-        };
-        let dir = Dir::new(name);
-        fs::set_permissions(&dir.0, PermissionsExt::from_mode(0o700)).unwrap();
-        for file in files {
-            let copy = dir.0.join(file.strip_prefix("/").unwrap());
-            fs::create_dir_all(copy.parent().unwrap()).unwrap();
-            fs::copy(file, copy).unwrap();
-        }
-        Some(dir)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn layer(sandbox: &TestSandbox) -> Layer {
     sandboxset::Backend::isolation_report(&sandbox.backend).layer(LAYER).unwrap().clone()
@@ -194,32 +162,6 @@ for name, attack in attacks.items():
 open(DIR + "/dir/inner").read()
 os.listdir(DIR + "/dir")
 "#;
-
-/// Everything that a trace could be left on, access times included.
-fn state(path: &Path) -> String {
-    let stat = fs::symlink_metadata(path).unwrap();
-    let mut names = vec![0; 4096];
-    let length = rustix::fs::listxattr(path, &mut names[..]).unwrap_or(0);
-    let times =
-        [stat.atime(), stat.atime_nsec(), stat.mtime(), stat.mtime_nsec(), stat.ctime(), stat.ctime_nsec()];
-    let mut text = format!(
-        "{} {:o} {} {} {} {} {times:?} {:?}\n",
-        path.display(),
-        stat.mode(),
-        stat.uid(),
-        stat.gid(),
-        stat.nlink(),
-        stat.size(),
-        String::from_utf8_lossy(&names[..length]),
-    );
-    if stat.is_dir() {
-        let mut entries: Vec<PathBuf> =
-            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
-        entries.sort();
-        text.extend(entries.iter().map(|entry| state(entry)));
-    }
-    text
-}
 
 /// A directory in which everybody may do everything, with a program that is setuid.
 fn victim(name: &str) -> Dir {

@@ -1,10 +1,11 @@
 //! What mounts are made of: the new mount calls, on descriptors.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -79,8 +80,21 @@ pub(super) fn write_bytes(dir: BorrowedFd<'_>, name: &CStr, bytes: &[u8], mode: 
     File::from(file).write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
+/// The names in an absolute path of the sandbox, at least one, with no way up among them.
+pub(crate) fn names(path: &[u8]) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for component in Path::new(OsStr::from_bytes(path)).components() {
+        match component {
+            Component::Normal(name) => names.push(CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?),
+            Component::RootDir | Component::CurDir => {}
+            _ => return Err(Errno::INVAL),
+        }
+    }
+    if names.is_empty() { Err(Errno::INVAL) } else { Ok(names) }
+}
+
 /// Opens what is at a path, going through no link and never above the directory. A link at its end is opened itself.
-pub(super) fn beneath(dir: BorrowedFd<'_>, path: &CStr, extra: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn beneath(dir: BorrowedFd<'_>, path: &CStr, extra: OFlags) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC | extra;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(dir, path, flags, Mode::empty(), resolve)

@@ -3,19 +3,19 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
-use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, Root};
+use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, MOUNT_STEP, Root};
 
 use super::dev::Device;
 use super::mounts::{
-    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, park, tmpfs, write_bytes, write_file,
+    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, names, park, tmpfs, write_bytes,
+    write_file,
 };
 use super::share::{self, Part, Tree};
 use super::{confine, dev, failure, layer, proc};
@@ -116,7 +116,7 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     }
     mount_own(&root, create, devices, report)?;
     for piece in &binds {
-        attach(&root, piece)?;
+        attach(&root, piece).map_err(|failure| Failure { step: wanted_at(piece), ..failure })?;
     }
     enter(&root)?;
     report.push(layer("root", LayerStatus::Active, "pivot_root, read-only"));
@@ -134,7 +134,9 @@ fn root_tree(create: &Create) -> Result<(Tree, Vec<(CString, CString)>), Failure
         open_path(base).map_err(|errno| failure(&format!("open the root {}", base.display()), errno))?;
     let names: Vec<CString> = match &create.root {
         Root::Host => HOST_DIRS.iter().filter_map(|name| CString::new(*name).ok()).collect(),
-        Root::Directory(_) => entries(base)?,
+        Root::Directory(_) => {
+            entries(&dir).map_err(|errno| failure(&format!("list the root {}", base.display()), errno))?
+        }
     };
     let (mut parts, mut links) = (Vec::new(), Vec::new());
     for name in names {
@@ -162,18 +164,18 @@ fn root_tree(create: &Create) -> Result<(Tree, Vec<(CString, CString)>), Failure
     Ok((Tree { dir, parts }, links))
 }
 
-fn entries(base: &Path) -> Result<Vec<CString>, Failure> {
-    let unreadable = |error: std::io::Error| Failure {
-        step: format!("list the root {}", base.display()),
-        errno: error.raw_os_error().unwrap_or(0),
-    };
+/// The names in the root directory but for those that every sandbox has of its own. Read through the descriptor that
+/// everything else of the root is opened from: by now the path may lead elsewhere.
+fn entries(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let readable = rustix::fs::openat(dir, c".", flags, Mode::empty())?;
     let mut names = Vec::new();
-    for entry in fs::read_dir(base).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        if OWN_DIRS.iter().any(|own| name == *own) {
-            continue;
+    for entry in Dir::new(readable)? {
+        let name = entry?.file_name().to_owned();
+        let is_own = OWN_DIRS.iter().any(|own| name.as_bytes() == own.as_bytes());
+        if !is_own && name.as_bytes() != b"." && name.as_bytes() != b".." {
+            names.push(name);
         }
-        names.extend(CString::new(name.into_vec()).ok());
     }
     Ok(names)
 }
@@ -277,6 +279,11 @@ fn mount_own(
     proc::mount(root, create, report)
 }
 
+/// What is said of a bind that cannot be had: where it goes was the caller's choice.
+fn wanted_at(piece: &Piece) -> String {
+    format!("{MOUNT_STEP}{}", piece.target)
+}
+
 /// Makes the new root this process's root and lets go of the old one.
 fn enter(root: &OwnedFd) -> Result<(), Failure> {
     make_read_only(root).map_err(|errno| failure("make the root read-only", errno))?;
@@ -300,14 +307,7 @@ fn attach(root: &OwnedFd, piece: &Piece) -> Result<(), Failure> {
 /// Walks to the directory of a path one name at a time, never through a link, making what is missing where that is
 /// possible. Answers the last name too.
 fn walk(root: &OwnedFd, path: &[u8]) -> Result<(OwnedFd, CString), Errno> {
-    let mut names = Vec::new();
-    for component in Path::new(OsStr::from_bytes(path)).components() {
-        match component {
-            Component::Normal(name) => names.push(CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?),
-            Component::RootDir | Component::CurDir => {}
-            _ => return Err(Errno::INVAL),
-        }
-    }
+    let mut names = names(path)?;
     let last = names.pop().ok_or(Errno::INVAL)?;
     let mut dir = root.try_clone().map_err(|_| Errno::MFILE)?;
     for name in names {

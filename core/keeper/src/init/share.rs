@@ -87,6 +87,10 @@ fn own_contents(part: &Part, view: Option<&OwnedFd>, empty: &OwnedFd) -> Result<
     match (view, &part.name) {
         (Some(view), Some(name)) => {
             let file = beneath(view.as_fd(), name, OFlags::empty())?;
+            // Whoever exchanges entries of the root meanwhile gets what was opened first.
+            if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != part.kind {
+                return Err(Errno::STALE);
+            }
             copy_tree(file.as_fd(), c"", READ_ONLY).map(Contents::Mount)
         }
         _ if part.kind == FileType::Directory => overlay(&part.file, empty).map(Contents::Mount),

@@ -57,8 +57,28 @@ pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
     }
 }
 
+/// Something that cannot be mounted where the caller wants it, for a reason that lies in the root: a link, a file
+/// where a directory should be, nothing where nothing can be made.
+pub(super) fn target(field: &str, failure: &Failure) -> Option<Error> {
+    let refused = matches!(
+        errno(failure),
+        Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::ISDIR
+            | Errno::LOOP
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::ROFS
+    );
+    let is_target = failure.step.starts_with(sandboxset_keeper::MOUNT_STEP);
+    (refused && is_target).then(|| Error::invalid(field, describe(failure)))
+}
+
 /// A sandbox that could not be made.
 pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
+    if let Some(error) = target("binds.target", failure) {
+        return error.with_phase(Phase::Create).with_sandbox(id);
+    }
     let mut code = match errno(failure) {
         Errno::TIMEDOUT => ErrorCode::Timeout,
         _ => ErrorCode::CreateFailed,

@@ -156,6 +156,9 @@ fn answer(sandbox: &Inner, reply: &OwnedFd, deadline: Instant) -> Result<Vec<Byt
     match sandboxset_keeper::receive::<MounterResult>(reply) {
         Ok((Ok(made), _)) => Ok(made),
         Ok((Err(failure), _)) => {
+            if let Some(refused) = fault::target("binding.binds.target", &failure) {
+                return Err(refused.with_phase(Phase::Bind).with_sandbox(sandbox.id));
+            }
             Err(error(fault::code_of(fault::errno(&failure)), fault::describe(&failure)))
         }
         Err(cause) => Err(error(ErrorCode::BackendUnavailable, "the mounter ended without an answer".into())
