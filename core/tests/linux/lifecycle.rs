@@ -198,6 +198,7 @@ fn the_report_has_every_layer_before_and_after_the_first_create() {
         "proc",
         "proc.masks",
         "nested_user_namespaces",
+        "inotify",
         "capabilities",
         "no_new_privs",
         "seccomp",

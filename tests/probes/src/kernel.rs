@@ -129,6 +129,7 @@ const CALLS: &[(&str, libc::c_long)] = &[
     ("fanotify_mark", libc::SYS_fanotify_mark), ("finit_module", libc::SYS_finit_module), ("fsconfig", libc::SYS_fsconfig),
     ("fsmount", libc::SYS_fsmount), ("fsopen", libc::SYS_fsopen), ("fspick", libc::SYS_fspick),
     ("get_mempolicy", libc::SYS_get_mempolicy), ("init_module", libc::SYS_init_module),
+    ("io_setup", libc::SYS_io_setup), ("io_submit", libc::SYS_io_submit),
     ("io_uring_enter", libc::SYS_io_uring_enter), ("io_uring_register", libc::SYS_io_uring_register),
     ("io_uring_setup", libc::SYS_io_uring_setup), ("kcmp", libc::SYS_kcmp),
     ("kexec_load", libc::SYS_kexec_load), ("keyctl", libc::SYS_keyctl), ("lookup_dcookie", libc::SYS_lookup_dcookie),

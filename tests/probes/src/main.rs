@@ -99,6 +99,10 @@ const PROBES: &[(&str, Probe)] = &[
     ("fork-bomb", exhaust::fork_bomb),
     ("memory", exhaust::memory),
     ("descriptors", exhaust::descriptors),
+    ("ptys", exhaust::ptys),
+    ("inotify-instances", exhaust::inotify_instances),
+    ("inotify-watches", exhaust::inotify_watches),
+    ("queues", exhaust::queues),
     ("tmpfs-bytes", exhaust::tmpfs_bytes),
     ("tmpfs-inodes", exhaust::tmpfs_inodes),
 ];

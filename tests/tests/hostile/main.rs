@@ -5,6 +5,7 @@
 
 mod handover;
 mod neighbours;
+mod objects;
 mod planted;
 mod resources;
 mod support;

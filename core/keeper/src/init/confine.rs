@@ -14,6 +14,10 @@ use crate::sys;
 /// not for 0.
 const CORE_LIMIT: u64 = 1;
 
+/// Bytes of message queues: one of the usual size, and a little. The kernel adds those of all sandboxes to what their
+/// maker has, who has 819,200 where nobody raised that.
+const QUEUE_BYTES: u64 = 102_400;
+
 /// What must happen before the root file system is built: the cgroup namespace, and the promise to die with the
 /// keeper. The user is still the keeper's, who may read the sources of mounts.
 pub(super) fn enter(setup: &OwnedFd) -> Result<(), Failure> {
@@ -84,7 +88,7 @@ fn set_rlimits(limits: &Limits, memory_cgroup: bool, is_parent: bool) -> Result<
         (Resource::Core, CORE_LIMIT),
         (Resource::Nofile, limits.open_files),
         (Resource::Memlock, 64 << 10),
-        (Resource::Msgqueue, 819_200),
+        (Resource::Msgqueue, QUEUE_BYTES),
         (Resource::Sigpending, 4096),
         (Resource::Rtprio, 0),
         (Resource::Nice, 0),

@@ -17,8 +17,9 @@ use super::layer;
 
 /// The newest interface that this is written for (Linux 6.12). An older kernel enforces what it knows.
 const INTERFACE: ABI = ABI::V6;
-/// What every sandbox may write to. The mounts there say what exactly.
-const WRITABLE: [&str; 3] = ["/scratch", "/tmp", "/dev"];
+/// What every sandbox may write to. The mounts there say what exactly. Message queues are opened through a mount of the
+/// kernel's own, which is not below `/dev`.
+const WRITABLE: [&str; 4] = ["/scratch", "/tmp", "/dev", "/dev/mqueue"];
 
 /// Restricts this process and all its descendants. Answers the rules too if a process that is to be restricted by them
 /// comes from elsewhere: the runtime of a forked sandbox.

@@ -3,13 +3,13 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MoveMountFlags;
 use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus};
 
 use super::mounts::{
-    READ_ONLY, WRITABLE, copy_tree, make_dir, make_read_only, mount_fs, move_to, tmpfs, write_file,
+    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, mount_fs, move_to, tmpfs, write_file,
 };
 use super::{failure, layer};
 
@@ -37,6 +37,13 @@ const MASKED_PATHS: &[&CStr] = &[
     c"key-users",
 ];
 
+/// Instances of inotify that a sandbox may have, and watches in all of them together. The kernel counts both also for
+/// whoever made the user namespace, so that without limits of their own one sandbox could take all that its maker's
+/// other sandboxes and programs may have: 128 instances where nobody raised that.
+const INOTIFY: [u32; 2] = [8, 4096];
+/// The same of a sandbox that is forked, together with all its forks, whose user namespaces are below its own.
+const INOTIFY_OF_FAMILY: [u32; 2] = [64, 32768];
+
 /// Mounts `/proc`.
 pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerReport>) -> Result<(), Failure> {
     let step = |errno| failure("mount /proc", errno);
@@ -56,7 +63,7 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
             layer("nested_user_namespaces", LayerStatus::Degraded, why)
         }
         true => layer("nested_user_namespaces", LayerStatus::Missing, "switched off"),
-        false => match forbid_user_namespaces(&proc) {
+        false => match limit(&proc, c"sys/user/max_user_namespaces", 0) {
             Ok(()) => {
                 layer("nested_user_namespaces", LayerStatus::Active, "none: limit 0 in the sandbox's own")
             }
@@ -66,6 +73,7 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
             }
         },
     });
+    report.push(limit_inotify(&proc, if forks { INOTIFY_OF_FAMILY } else { INOTIFY }));
     report.push(match empty.map(|empty| mask(&proc, &empty?)) {
         None => layer("proc.masks", LayerStatus::Missing, "switched off"),
         Some(Ok(())) => {
@@ -76,11 +84,22 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
     Ok(())
 }
 
-/// The limit belongs to our user namespace, and nobody in it keeps the capability to raise it.
-fn forbid_user_namespaces(proc: &OwnedFd) -> Result<(), Errno> {
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(proc, c"sys/user/max_user_namespaces", flags, Mode::empty())?;
-    rustix::io::write(&file, b"0").map(drop)
+fn limit_inotify(proc: &OwnedFd, [instances, watches]: [u32; 2]) -> LayerReport {
+    let limited = limit(proc, c"sys/user/max_inotify_instances", instances)
+        .and_then(|()| limit(proc, c"sys/user/max_inotify_watches", watches));
+    match limited {
+        Ok(()) => {
+            let detail = format!("at most {instances} instances with {watches} watches");
+            layer("inotify", LayerStatus::Active, &detail)
+        }
+        Err(errno) => layer("inotify", LayerStatus::Missing, &format!("the limits cannot be set: {errno}")),
+    }
+}
+
+/// Sets a limit that belongs to our user namespace, in which nobody keeps the capability to raise it.
+fn limit(proc: &OwnedFd, path: &CStr, value: u32) -> Result<(), Errno> {
+    let file = rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, value.to_string().as_bytes()).map(drop)
 }
 
 /// One empty file and one empty directory of our own, which cover everything.
@@ -116,9 +135,7 @@ fn mask(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Errno> {
 
 /// Mounts over an entry of `/proc`, having made sure that it is one.
 fn cover(proc: &OwnedFd, path: &CStr, mount: &OwnedFd) -> Result<(), Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let point = rustix::fs::openat2(proc, path, flags, Mode::empty(), resolve)?;
+    let point = beneath(proc.as_fd(), path, OFlags::empty())?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     rustix::mount::move_mount(mount, c"", &point, c"", flags)
 }

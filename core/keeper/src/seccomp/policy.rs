@@ -1,8 +1,8 @@
 //! The policy: which system calls a command in a sandbox may make.
 //!
 //! An allow-list, no looser than Docker's default profile without capabilities. Beyond that profile we deny ptrace,
-//! process_vm_*, process_madvise, kcmp, pidfd_getfd, io_uring, keyrings, name_to_handle_at, fanotify_mark, NUMA
-//! policy, modify_ldt, the new mount calls, and every socket family but AF_UNIX.
+//! process_vm_*, process_madvise, kcmp, pidfd_getfd, io_uring, io_setup and its kin, keyrings, name_to_handle_at,
+//! fanotify_mark, NUMA policy, modify_ldt, the new mount calls, and every socket family but AF_UNIX.
 
 /// What becomes of a call that is not simply denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,11 +106,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_inotify_add_watch,
     libc::SYS_inotify_init1,
     libc::SYS_inotify_rm_watch,
-    libc::SYS_io_cancel,
-    libc::SYS_io_destroy,
-    libc::SYS_io_getevents,
-    libc::SYS_io_setup,
-    libc::SYS_io_submit,
     libc::SYS_ioprio_get,
     libc::SYS_ioprio_set,
     libc::SYS_kill,
@@ -312,9 +307,19 @@ const ALLOWED_BY_ARCH: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_BY_ARCH: &[libc::c_long] = &[];
 
-/// The flags of clone3 are in memory, where a filter cannot see them; io_uring would run other calls past the filter.
-const ABSENT: &[libc::c_long] =
-    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+/// The flags of clone3 are in memory, where a filter cannot see them; io_uring would run other calls past the filter;
+/// and of the older asynchronous I/O the kernel has one number for the whole machine, which anybody could use up.
+const ABSENT: &[libc::c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_setup,
+    libc::SYS_io_submit,
+    libc::SYS_io_getevents,
+    libc::SYS_io_cancel,
+    libc::SYS_io_destroy,
+];
 
 /// Every flag of clone that makes a namespace. They are also those of setns.
 const NAMESPACE_FLAGS: u32 = 0x7e02_0000;

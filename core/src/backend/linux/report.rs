@@ -5,7 +5,7 @@ use sandboxset_keeper::{CgroupPlan, Controller, LayerReport, LayerStatus as Wire
 use crate::{Error, ErrorCode, IsolationReport, Layer, LayerPolicy, LayerStatus, Phase, Result, SandboxSpec};
 
 /// Every layer of a Linux sandbox, in the order in which they are reported.
-const LAYERS: [&str; 21] = [
+const LAYERS: [&str; 22] = [
     "namespace.user",
     "namespace.mount",
     "namespace.pid",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 21] = [
     "proc",
     "proc.masks",
     "nested_user_namespaces",
+    "inotify",
     "capabilities",
     "no_new_privs",
     "seccomp",
@@ -115,6 +116,7 @@ pub(super) fn expected(plan: &CgroupPlan) -> IsolationReport {
         "proc",
         "proc.masks",
         "nested_user_namespaces",
+        "inotify",
         "capabilities",
         "no_new_privs",
     ] {
