@@ -17,6 +17,9 @@
  *
  * docs/fork-protocol.md describes what is said between the two sides. This version speaks version 1, on x86-64.
  * The process that serves must have one thread.
+ *
+ * With SANDBOXSET_ZYGOTE_HUGE_PAGES=1 in the environment of the server, what it has prepared is put on huge pages
+ * before it serves (Linux 6.1), which makes forks of a large one many times faster.
  */
 #ifndef SANDBOXSET_ZYGOTE_H
 #define SANDBOXSET_ZYGOTE_H
@@ -67,8 +70,10 @@ int sandboxset_zygote_serve(const struct sandboxset_zygote_hooks *hooks, struct 
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -342,6 +347,29 @@ static void ssz_run_joiner(void *argument) {
 
 /* --- The server. --- */
 
+/*
+ * Has the kernel put what the server has prepared on huge pages, if it was asked to: a fork copies the page tables, and
+ * these have a fraction of the entries. A child that writes to one copies only 4 KiB of it.
+ */
+static void ssz_collapse(void) {
+    const unsigned long huge = 2ul << 20;
+    const char *wanted = getenv("SANDBOXSET_ZYGOTE_HUGE_PAGES");
+    char line[512];
+    FILE *maps = wanted != NULL && !strcmp(wanted, "1") ? fopen("/proc/self/maps", "re") : NULL;
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        unsigned long start, end, inode;
+        char rights[5];
+        if (sscanf(line, "%lx-%lx %4s %*s %*s %lu", &start, &end, rights, &inode) != 4) continue;
+        if (strcmp(rights, "rw-p") || inode != 0) continue;
+        /* Only what fills whole ones: the stack and small areas stay as they are. */
+        start = (start + huge - 1) & ~(huge - 1);
+        end &= ~(huge - 1);
+        /* Refused by kernels before 6.1, and where memory is in pieces: then the fork takes longer. */
+        if (start < end) madvise((void *)start, end - start, 25 /* MADV_COLLAPSE */);
+    }
+    if (maps != NULL) fclose(maps);
+}
+
 static void ssz_close_all(int *fds, int count) {
     while (count > 0) close(fds[--count]);
 }
@@ -427,10 +455,11 @@ static void ssz_restore_thread(void) {
     ssz_call(SYS_rseq, (long)(thread + __rseq_offset), __rseq_size > 32 ? __rseq_size : 32, 0, 0x53053053, 0, 0);
 }
 
-/* Wipes the variables that the server was started with, which are not the child's, from where /proc shows them. */
-static void ssz_wipe_environment(void) {
+/* Where /proc shows the variables that the server was started with; the same in every child. */
+static unsigned long ssz_environment, ssz_environment_end;
+
+static void ssz_find_environment(void) {
     char stat[2048], *field;
-    unsigned long start, end;
     int number, fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
     if (fd >= 0) close(fd);
@@ -439,9 +468,32 @@ static void ssz_wipe_environment(void) {
     field = strrchr(stat, ')');
     for (number = 2; field != NULL && number < 50; number++) field = strchr(field + 1, ' ');
     if (field == NULL) return;
-    start = strtoul(field, &field, 10);
-    end = strtoul(field, NULL, 10);
-    if (start != 0 && start < end) memset((void *)start, 0, end - start);
+    ssz_environment = strtoul(field, &field, 10);
+    ssz_environment_end = strtoul(field, NULL, 10);
+}
+
+/* Wipes those variables, which are not the child's. */
+static void ssz_wipe_environment(void) {
+    if (ssz_environment != 0 && ssz_environment < ssz_environment_end)
+        memset((void *)ssz_environment, 0, ssz_environment_end - ssz_environment);
+}
+
+/*
+ * Gives the child randomness of its own: the generators of the C library start from another seed, and the bytes that
+ * the kernel gave the server at its start are others. The stack protector's value cannot be changed.
+ */
+static void ssz_reseed(void) {
+    struct {
+        unsigned int random;
+        unsigned short words[3];
+        unsigned char given[16];
+    } fresh;
+    unsigned char *given = (unsigned char *)getauxval(25 /* AT_RANDOM */);
+    if (SSZ_CALL3(SYS_getrandom, &fresh, sizeof fresh, 0) != (long)sizeof fresh) _exit(111);
+    srandom(fresh.random); /* also what rand() draws on */
+    srand(fresh.random ^ fresh.words[0]);
+    seed48(fresh.words);
+    if (given != NULL) memcpy(given, fresh.given, sizeof fresh.given);
 }
 
 /* The child's first steps. Whatever fails ends it, and with it its sandbox. */
@@ -457,6 +509,7 @@ static void ssz_begin(const struct sandboxset_zygote_hooks *hooks, int control, 
         if (ssz_slots[index].memory) munmap(ssz_slots[index].memory, SSZ_STACKS);
     memset(ssz_slots, 0, sizeof ssz_slots);
     ssz_restore_thread();
+    ssz_reseed();
     setsid();
     SSZ_CALL3(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0);
     if (hooks == NULL || !hooks->keep_signals) {
@@ -527,15 +580,18 @@ int sandboxset_zygote_serve(const struct sandboxset_zygote_hooks *hooks, struct 
         errno = EBADF;
         return -1;
     }
+    ssz_find_environment();
+    ssz_collapse();
     for (;;) {
         length = ssz_receive(control, &message, unused, sizeof unused, fds, &fd_count);
         if (length == -ECONNRESET) return 0;
-        ssz_release();
         if (length < 0) {
             errno = (int)-length;
             return -1;
         }
         if (message.kind == SSZ_JOIN) {
+            /* Here and not when a fork is asked for, which somebody waits for. */
+            ssz_release();
             ssz_join(control, message.id, fds, fd_count);
             continue;
         }

@@ -3,6 +3,8 @@
  * a sandbox of its own. Give its program to a set as a runtime that `forks`, and that set to another as its parent.
  *
  *     cc -O2 -static -I include ffi/examples/zygote.c -o zygote
+ *
+ * Its argument is how many MiB it prepares, 8 if there is none.
  */
 #define _GNU_SOURCE
 #define SANDBOXSET_ZYGOTE_IMPLEMENTATION
@@ -10,6 +12,7 @@
 
 #include <dirent.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/random.h>
 #include <sys/un.h>
 
@@ -17,8 +20,8 @@
 static char *prepared;
 static int requests;
 
-static void prepare(void) {
-    size_t size = 8u << 20;
+static void prepare(size_t megabytes) {
+    size_t size = megabytes << 20;
     prepared = malloc(size);
     if (prepared == NULL) exit(1);
     memset(prepared, 'p', size);
@@ -79,9 +82,13 @@ static size_t answer(const struct sandboxset_zygote_child *child, const char *re
         snprintf(answer, room, "%d", memory ? memory[size - 1] : 0);
         free(memory);
     } else if (!strcmp(request, "random")) {
-        unsigned char bytes[32];
-        if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes) exit(1);
+        /* From the kernel, from each generator of the C library, and what the kernel gave at the start. */
+        unsigned char bytes[32], *given = (unsigned char *)getauxval(AT_RANDOM);
+        if (getrandom(bytes, sizeof bytes, 0) != sizeof bytes || given == NULL) exit(1);
         for (size_t i = 0; i < sizeof bytes; i++) snprintf(answer + 2 * i, room - 2 * i, "%02x", bytes[i]);
+        snprintf(answer + strlen(answer), room - strlen(answer), "\n%x%x\n%lx%lx\n%lx%lx\n", (unsigned)rand(),
+                 (unsigned)rand(), random(), random(), lrand48(), lrand48());
+        for (int i = 0; i < 16; i++) snprintf(answer + strlen(answer), room - strlen(answer), "%02x", given[i]);
     } else if (!strcmp(request, "end")) {
         exit(7);
     } else {
@@ -118,7 +125,7 @@ static void serve_requests(const struct sandboxset_zygote_child *child, int list
 
 int main(int argc, char **argv) {
     struct sandboxset_zygote_child child = {argc, argv, environ};
-    prepare();
+    prepare(argc > 1 ? strtoul(argv[1], NULL, 10) : 8);
     do {
         sandboxset_zygote_ready();
         if (sandboxset_zygote_serve(NULL, &child) != 1) return 1;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this file. Host and keeper refuse to talk when theirs differ.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A path, argument or variable: any bytes but NUL.
 pub type Bytes = Vec<u8>;
@@ -46,6 +46,12 @@ pub enum ToKeeper {
     Bind(BindLate),
     /// Unmount it. Carries the socket and the mount namespace.
     Unbind(UnbindLate),
+    /// A parent is not forked any more for now: finish what is prepared for its next forks, for which it must run,
+    /// and let that rest. Answered by `Settled`, also when the id is unknown.
+    Settle {
+        /// The id of its `Create`.
+        id: u64,
+    },
     /// Say how many shells wait for the creates of a backend. Answered by `Shells`.
     CountShells {
         /// The backend of the creates.
@@ -289,6 +295,11 @@ pub enum FromKeeper {
         id: u64,
         /// How it ended, in words.
         cause: String,
+    },
+    /// The answer to `Settle`; one may answer several.
+    Settled {
+        /// The id of the parent's `Create`.
+        id: u64,
     },
     /// The answer to `CountShells`.
     Shells {

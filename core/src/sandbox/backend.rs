@@ -143,6 +143,13 @@ pub trait BackendSandbox: Send + Sync {
         Err(unsupported(Phase::Fork, "fork"))
     }
 
+    /// Nobody forks it for now, and it is about to be paused: returns when what the backend prepares for further forks
+    /// is done, as far as it must run for that. Called on a thread of its own; forks may come meanwhile. Returns soon
+    /// whatever happens, and at once when `cancel` is cancelled.
+    fn settle(&self, cancel: &CancelToken) {
+        let _ = cancel;
+    }
+
     /// Why it died, if it did. Cheap: called before every hand-out.
     fn death(&self) -> Option<String>;
 

@@ -41,7 +41,8 @@ pub(super) struct Made {
     pub(super) rest: Option<Rest>,
 }
 
-/// A parent that nobody forks now. Dropping this has it put by a worker, unless it is forked again before that.
+/// A parent that nobody forks now. Dropping this has it put by a worker when it has settled, unless it is forked again
+/// before that.
 pub(super) struct Rest {
     set: Arc<Inner>,
     key: u64,
@@ -244,9 +245,20 @@ impl Drop for Turn {
 
 impl Drop for Rest {
     fn drop(&mut self) {
+        let Some(parent) = self.set.parents.shared.lock().begin_settle(self.key) else { return };
         let (set, key) = (Arc::clone(&self.set), self.key);
-        if let Err(job) = threads::run(Box::new(move || set.return_parent(key))) {
-            job();
+        let settle = move || {
+            // Whatever comes of it, the parent is put.
+            let _ = parent.entry().guard.operate(Phase::Fork, "settle", |sandbox| {
+                sandbox.settle(&set.closing);
+                Ok(())
+            });
+            drop(parent);
+            set.return_parent(key);
+        };
+        if threads::run(Box::new(settle)).is_err() {
+            // Without a thread nobody waits.
+            self.set.return_parent(self.key);
         }
     }
 }

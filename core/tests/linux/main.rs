@@ -3,9 +3,13 @@
 #![cfg(feature = "linux")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
 
+mod ahead;
 mod exec;
 mod files;
 mod fork;
+mod fork_deaths;
+mod fork_leaks;
+mod fork_support;
 #[cfg(feature = "oci")]
 #[allow(dead_code, reason = "the unit tests of the crate use the rest")]
 mod image;

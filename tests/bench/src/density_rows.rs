@@ -16,7 +16,7 @@ pub(crate) const DENSITY: [&str; 1] = ["linux.density"];
 /// How many sandboxes there are at once.
 const SANDBOXES: usize = 200;
 /// How long the kernel is left alone before a look, to free what it frees in the background.
-const SETTLE: Duration = Duration::from_millis(1500);
+pub(crate) const SETTLE: Duration = Duration::from_millis(1500);
 
 /// Row `linux.density`: how much less memory the machine has available for each paused, idle sandbox of two hundred:
 /// its init, page tables, namespaces, mounts, cgroups and file systems, and our own share in this process and in the
@@ -50,7 +50,7 @@ pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
 }
 
 /// `MemAvailable`, in bytes.
-fn available() -> Result<u64, Failure> {
+pub(crate) fn available() -> Result<u64, Failure> {
     let text = std::fs::read_to_string("/proc/meminfo").map_err(text)?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());

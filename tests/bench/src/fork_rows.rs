@@ -1,81 +1,299 @@
-//! Forking from a parent: the example fork server in C, beside a bare clone.
+//! Forking from a parent: the example fork server in C, beside the same process when it is cloned plainly.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
-use sandboxset::{Acquire, Backend, Config, Runtime, SandboxSet, SandboxSpec};
+use sandboxset::{Acquire, Config, Runtime, SandboxRef, SandboxSet, SandboxSpec};
 
-use crate::floor::{Cgroup, clone_and_wait};
-use crate::linux_rows::{Pace, close, get, text};
+use crate::density_rows::{SETTLE, available};
+use crate::floor::round_trip;
+use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, close, get, text};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::report::{Row, Unit};
 
-/// The row of this module, without its variant.
-pub(crate) const FORK_C: &str = "linux.fork_c";
+/// The rows of [`fork_c`], without their variants.
+pub(crate) const FORK_C: [&str; 2] = ["linux.fork_c", "linux.fork_c_cold"];
+/// The rows of [`large`].
+pub(crate) const LARGE: [&str; 2] = ["linux.fork_c_200mb", "linux.fork_c_200mb_huge"];
+/// The row of [`rate`].
+pub(crate) const RATE: [&str; 1] = ["linux.fork_rate.t2"];
+/// The row of [`density`].
+pub(crate) const DENSITY: [&str; 1] = ["linux.density_forked"];
 
-/// A directory with the compiled server, removed when dropped.
-struct Server(PathBuf);
+/// What the server of most rows prepares, in MiB, and the large one.
+const SMALL: &str = "8";
+const HUGE: &str = "200";
 
-impl Server {
+/// How many forked sandboxes there are at once in the row of memory.
+const CHILDREN: usize = 100;
+
+/// A directory with the compiled programs, removed when dropped.
+struct Programs(PathBuf);
+
+impl Programs {
     fn compile() -> Result<Self, Failure> {
-        let dir = std::env::temp_dir().join(format!("sandboxset-bench-fork-{}", std::process::id()));
+        let dir = tempdir();
         std::fs::create_dir(&dir).map_err(text)?;
-        let server = Server(dir);
-        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let status = Command::new("cc")
-            .args(["-O2", "-static", "-I"])
-            .args([top.join("include"), top.join("ffi/examples/zygote.c")])
-            .arg("-o")
-            .arg(server.0.join("zygote"))
-            .stdin(Stdio::null())
-            .status()
-            .map_err(|error| format!("cc: {error}"))?;
-        if status.success() { Ok(server) } else { Err("the fork server does not compile".into()) }
+        let programs = Programs(dir);
+        let crate_dir = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let examples = crate_dir.join("../../ffi/examples");
+        for (source, name) in
+            [(examples.join("zygote.c"), "zygote"), (crate_dir.join("src/clone_floor.c"), "clone_floor")]
+        {
+            let status = Command::new("cc")
+                .args(["-O2", "-static", "-Wno-unused-function", "-I"])
+                .arg(crate_dir.join("../../include"))
+                .arg("-I")
+                .arg(&examples)
+                .arg(source)
+                .arg("-o")
+                .arg(programs.0.join(name))
+                .stdin(Stdio::null())
+                .status()
+                .map_err(|error| format!("cc: {error}"))?;
+            if !status.success() {
+                return Err(format!("{name} does not compile"));
+            }
+        }
+        Ok(programs)
     }
 }
 
-impl Drop for Server {
+impl Drop for Programs {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
+fn tempdir() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("sandboxset-bench-fork-{}-{number}", std::process::id()))
+}
+
+/// The floor: the process that is forked, cloned where it is; from the request until the child has answered.
+struct Clones(Child);
+
+impl Clones {
+    fn start(programs: &Programs, megabytes: &str) -> Result<Self, Failure> {
+        let mut command = Command::new(programs.0.join("clone_floor"));
+        let command = command.arg(megabytes).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let clones = Clones(command.spawn().map_err(text)?);
+        clones.one()?;
+        Ok(clones)
+    }
+
+    fn one(&self) -> Result<(), Failure> {
+        let (Some(to), Some(from)) = (&self.0.stdin, &self.0.stdout) else { return Err("no pipes".into()) };
+        round_trip(to.as_fd(), from.as_fd()).map_err(text)
+    }
+}
+
+impl Drop for Clones {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// A set whose sandboxes are forks, and the set of their parent.
+struct Forks {
+    backend: LinuxBackend,
+    parents: SandboxSet,
+    set: SandboxSet,
+}
+
+impl Forks {
+    /// With the parent warm.
+    fn new(
+        programs: &Programs,
+        shells: Option<usize>,
+        megabytes: &str,
+        huge_pages: bool,
+    ) -> Result<Self, Failure> {
+        let options = LinuxOptions { shells, ..LinuxOptions::default() };
+        let backend = LinuxBackend::new(options).map_err(text)?;
+        let mut runtime = Runtime::new(["/code/zygote", megabytes]);
+        runtime.forks = true;
+        if huge_pages {
+            runtime.env.push(("SANDBOXSET_ZYGOTE_HUGE_PAGES".into(), "1".into()));
+        }
+        let mut spec = SandboxSpec {
+            code_dir: Some(programs.0.clone()),
+            runtime: Some(runtime),
+            ..SandboxSpec::default()
+        };
+        spec.limits.memory_bytes = 1 << 30;
+        let config = Config { max_size: 1, ..Config::default() };
+        let parents = SandboxSet::new(Arc::new(backend.clone()), spec, config).map_err(text)?;
+        // Room for the sandboxes whose teardown is still going on.
+        let config = Config { max_size: 2 * CHILDREN, parent: Some(parents.clone()), ..Config::default() };
+        let set = SandboxSet::new(Arc::new(backend.clone()), SandboxSpec::default(), config).map_err(text)?;
+        let forks = Forks { backend, parents, set };
+        forks.end(&forks.get()?)?;
+        Ok(forks)
+    }
+
+    fn get(&self) -> Result<SandboxRef, Failure> {
+        get(&self.set, Acquire::FreshOnly)
+    }
+
+    /// Waits until a fork is prepared, and only then lets a measurement begin.
+    fn await_ready(&self) -> Result<(), Failure> {
+        let give_up_at = Instant::now() + 6 * PATIENCE;
+        while self.backend.shells().map_err(text)?.ready == 0 {
+            if Instant::now() >= give_up_at {
+                return Err("no fork is ever prepared".into());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Destroys it and waits until it is gone, so that no teardown of ours runs in the next measurement.
+    fn end(&self, sandbox: &SandboxRef) -> Result<(), Failure> {
+        sandbox.destroy("measured").map_err(text)?;
+        let give_up_at = Instant::now() + PATIENCE;
+        while self.set.stats().destroying > 0 {
+            if Instant::now() >= give_up_at {
+                return Err("a sandbox is never destroyed".into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> Result<(), Failure> {
+        close(&self.set)?;
+        close(&self.parents)
+    }
+}
+
 /// Row `linux.fork_c`: from the get on a set without a sandbox until its fork of a warm parent has said that it is
-/// ready. The floor is the bare clone of a process into a cgroup, until it has ended.
+/// ready. In the tight variant it begins when a fork is prepared, in the spaced one when it comes. Row
+/// `linux.fork_c_cold`: the same with nothing prepared. The floor is a plain clone of the same process, until the child
+/// has answered.
 pub(crate) fn fork_c(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    let server = Server::compile()?;
-    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).map_err(text)?);
-    let mut runtime = Runtime::new(["/code/zygote"]);
-    runtime.forks = true;
-    let spec =
-        SandboxSpec { code_dir: Some(server.0.clone()), runtime: Some(runtime), ..SandboxSpec::default() };
-    let config = Config { max_size: 1, ..Config::default() };
-    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).map_err(text)?;
-    // Room for the sandboxes whose teardown is still going on.
-    let config = Config { max_size: 64, parent: Some(parents.clone()), ..Config::default() };
-    let set = SandboxSet::new(backend, SandboxSpec::default(), config).map_err(text)?;
-    get(&set, Acquire::Any)?.destroy("only warms the parent up").map_err(text)?;
-    let floor = Cgroup::new().map_err(text);
+    let programs = Programs::compile()?;
+    let (ready, cold) =
+        (Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?);
+    let clones = Clones::start(&programs, SMALL)?;
     let mut arrivals = Arrivals::new();
-    let [mut ours, mut clones] = std::array::from_fn(|_| Samples::new());
+    let [mut ours, mut unprepared, mut floor] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 300) {
-        if let Ok(cgroup) = &floor {
-            pace.wait(&mut arrivals);
-            clones.time(|| clone_and_wait(cgroup, 0).map_err(text));
-        }
         pace.wait(&mut arrivals);
-        if let Some(sandbox) = ours.time(|| get(&set, Acquire::FreshOnly)) {
-            sandbox.destroy("measured").map_err(text)?;
+        floor.time(|| clones.one());
+        for (forks, samples) in [(&ready, &mut ours), (&cold, &mut unprepared)] {
+            if pace == Pace::Tight && std::ptr::eq(forks, &ready) {
+                forks.await_ready()?;
+            }
+            pace.wait(&mut arrivals);
+            if let Some(sandbox) = samples.time(|| forks.get()) {
+                forks.end(&sandbox)?;
+            }
         }
-        if ours.failures > 10 {
+        if ours.failures + unprepared.failures > TOO_MANY_FAILURES {
             break;
         }
     }
-    close(&set)?;
-    close(&parents)?;
-    let mut row = Row::new(pace.row(FORK_C), Unit::Microseconds, ours);
-    row.set_floor(floor.as_ref().map(|_| &clones));
+    ready.close()?;
+    cold.close()?;
+    let row = |(family, ours): (&str, Samples)| {
+        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
+        row.set_floor(Ok::<_, &Failure>(&floor));
+        row
+    };
+    Ok(FORK_C.into_iter().zip([ours, unprepared]).map(row).collect())
+}
+
+/// Rows `linux.fork_c_200mb` and `linux.fork_c_200mb_huge`: the same as `linux.fork_c` of a parent that has prepared
+/// 200 MiB, without and with huge pages. The floor of both is a plain clone of it without.
+pub(crate) fn large(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let programs = Programs::compile()?;
+    let sets = [false, true].map(|huge_pages| Forks::new(&programs, None, HUGE, huge_pages));
+    let [small_pages, huge_pages] = sets;
+    let (small_pages, huge_pages) = (small_pages?, huge_pages?);
+    let clones = Clones::start(&programs, HUGE)?;
+    let mut arrivals = Arrivals::new();
+    let [mut small, mut huge, mut floor] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 100) {
+        pace.wait(&mut arrivals);
+        floor.time(|| clones.one());
+        for (forks, samples) in [(&small_pages, &mut small), (&huge_pages, &mut huge)] {
+            forks.await_ready()?;
+            if let Some(sandbox) = samples.time(|| forks.get()) {
+                forks.end(&sandbox)?;
+            }
+        }
+    }
+    small_pages.close()?;
+    huge_pages.close()?;
+    let row = |(family, ours): (&str, Samples)| {
+        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
+        row.set_floor(Ok::<_, &Failure>(&floor));
+        row
+    };
+    Ok(LARGE.into_iter().zip([small, huge]).map(row).collect())
+}
+
+/// Row `linux.fork_rate.t2`: how long one fork takes on average while two threads fork and destroy as fast as they can,
+/// which is more than can be prepared; a million divided by it is the forks per second. The floor is the mean time of as
+/// many plain clones, one after the other, each until it has ended.
+pub(crate) fn rate(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    const THREADS: usize = 2;
+    let per_thread = if quick { 20 } else { 100 };
+    let programs = Programs::compile()?;
+    let forks = Forks::new(&programs, None, SMALL, false)?;
+    let clones = Clones::start(&programs, SMALL)?;
+    let [mut ours, mut floor] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..if quick { 2 } else { 10 } {
+        let all = (THREADS * per_thread) as u32;
+        let start = Instant::now();
+        (0..all).try_for_each(|_| clones.one())?;
+        floor.record(start.elapsed(), all);
+        let start = Instant::now();
+        let results: Vec<Result<(), Failure>> = std::thread::scope(|scope| {
+            let one = || (0..per_thread).try_for_each(|_| forks.get()?.destroy("measured").map_err(text));
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(one)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err("a panic".into()))).collect()
+        });
+        match results.into_iter().collect::<Result<(), Failure>>() {
+            Ok(()) => ours.record(start.elapsed(), all),
+            Err(failure) => ours.fail(failure),
+        }
+    }
+    forks.close()?;
+    let mut row = Row::new(RATE[0], Unit::Microseconds, ours);
+    row.set_floor(Ok::<_, &Failure>(&floor));
     Ok(vec![row])
+}
+
+/// Row `linux.density_forked`: how much less memory the machine has available for each paused, idle fork of a hundred,
+/// as in `linux.density`; what they share with their parent is there once, and not counted.
+pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let programs = Programs::compile()?;
+    let mut samples = Samples::new();
+    // The first round is not counted: caches that the kernel keeps grow in it.
+    for round in 0..if quick { 3 } else { 6 } {
+        let forks = Forks::new(&programs, Some(0), SMALL, false)?;
+        std::thread::sleep(SETTLE);
+        let before = available()?;
+        forks.set.prewarm(CHILDREN, PATIENCE * 6).map_err(text)?;
+        std::thread::sleep(SETTLE);
+        let used = before.saturating_sub(available()?) / CHILDREN as u64;
+        let idle = forks.set.stats().idle;
+        if idle != CHILDREN {
+            samples.fail(format!("{idle} of {CHILDREN} sandboxes are idle"));
+        } else if round > 0 {
+            // A sample is a number of bytes here.
+            samples.record(std::time::Duration::from_nanos(used), 1);
+        }
+        forks.close()?;
+    }
+    Ok(vec![Row::new(DENSITY[0], Unit::Kibibytes, samples)])
 }

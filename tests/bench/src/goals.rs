@@ -23,6 +23,8 @@ enum Bound {
     TailOfPeer(&'static str, f64),
     /// The tail, in the unit of the row.
     Tail(f64),
+    /// The tail, as a multiple of the median.
+    TailOfMedian(f64),
     /// A multiple of a peer.
     OfPeer(&'static str, f64),
     /// A multiple of another row of ours.
@@ -54,6 +56,8 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "linux.density", suffix: "", bound: Bound::Absolute(300.0) },
     Goal { family: "linux.exec_true", suffix: "", bound: Bound::OfFloor(1.5) },
     Goal { family: "linux.fork_c", suffix: "", bound: Bound::OfFloor(3.0) },
+    Goal { family: "linux.fork_c", suffix: ".spaced", bound: Bound::TailOfMedian(3.0) },
+    Goal { family: "linux.density_forked", suffix: "", bound: Bound::Absolute(1024.0) },
     Goal { family: "linux.neighbour", suffix: "", bound: Bound::TailOfPeer(QUIET_P99, 3.0) },
     Goal { family: "linux.destroy", suffix: "", bound: Bound::Tail(1_000_000.0) },
 ];
@@ -69,7 +73,9 @@ impl Goal {
         if !(variant.is_empty() || variant.starts_with('.')) || !row.name.ends_with(self.suffix) {
             return None;
         }
+        let figures = row.figures.as_ref()?;
         let limit = match self.bound {
+            Bound::TailOfMedian(ratio) => figures.p50 * ratio,
             Bound::Absolute(limit) | Bound::Tail(limit) => limit,
             Bound::OfFloor(ratio) => row.floor_p50? * ratio,
             Bound::OfPeer(peer, ratio) | Bound::TailOfPeer(peer, ratio) => row.peer(peer)? * ratio,
@@ -77,8 +83,7 @@ impl Goal {
                 rows.iter().find(|row| row.name == other)?.figures.as_ref()?.p50 * ratio
             }
         };
-        let figures = row.figures.as_ref()?;
-        let tail = matches!(self.bound, Bound::TailOfPeer(..) | Bound::Tail(_));
+        let tail = matches!(self.bound, Bound::TailOfPeer(..) | Bound::Tail(_) | Bound::TailOfMedian(_));
         Some(Verdict { measured: if tail { figures.p99 } else { figures.p50 }, limit })
     }
 
@@ -89,6 +94,7 @@ impl Goal {
             Bound::OfFloor(ratio) => format!("<= {ratio} x floor"),
             Bound::TailOfPeer(peer, ratio) => format!("p99 <= {ratio} x {peer}"),
             Bound::Tail(limit) => format!("p99 <= {}", number(limit)),
+            Bound::TailOfMedian(ratio) => format!("p99 <= {ratio} x p50"),
             Bound::OfPeer(peer, ratio) => format!("<= {ratio} x {peer}"),
             Bound::OfRow(row, ratio) => format!("<= {ratio} x {row}"),
         }

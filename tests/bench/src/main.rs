@@ -146,14 +146,17 @@ fn print_conditions(options: &Options) {
 fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
     type Measure = fn(Pace, bool) -> Result<Vec<Row>, Failure>;
     let both = &[Pace::Tight, Pace::Spaced][..];
-    let groups: [(&[&str], &[Pace], Measure); 7] = [
+    let groups: [(&[&str], &[Pace], Measure); 10] = [
         (&linux_rows::WARM, both, linux_rows::warm),
         (&create_rows::CREATE, both, create_rows::create),
         (&create_rows::BURST, &both[..1], create_rows::burst),
         (&linux_rows::EXEC, both, linux_rows::exec),
         (&linux_rows::RESET, both, linux_rows::reset),
         (&density_rows::DENSITY, &both[..1], density_rows::density),
-        (&[fork_rows::FORK_C], both, fork_rows::fork_c),
+        (&fork_rows::FORK_C, both, fork_rows::fork_c),
+        (&fork_rows::LARGE, &both[..1], fork_rows::large),
+        (&fork_rows::RATE, &both[..1], fork_rows::rate),
+        (&fork_rows::DENSITY, &both[..1], fork_rows::density),
     ];
     for (families, paces, measure) in groups {
         for &pace in paces {

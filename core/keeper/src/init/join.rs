@@ -52,6 +52,17 @@ pub(super) struct Forker {
     socket: OwnedFd,
 }
 
+/// What a child is told when it was forked, gathered while there is time for it.
+pub(super) struct Begin {
+    /// The arguments and the variables, and how many of each there are.
+    strings: OwnedFd,
+    args: u32,
+    vars: u32,
+    stdin: OwnedFd,
+    log: OwnedFd,
+    server: Option<OwnedFd>,
+}
+
 impl Door {
     /// Opens the door. Answers what the parent's server needs, too: a pidfd of the door, and a socket to us.
     pub(super) fn open() -> Result<(Self, OwnedFd, OwnedFd), Failure> {
@@ -98,9 +109,25 @@ impl Door {
     }
 }
 
+impl Begin {
+    /// `server` is where the child will be asked for forks in its turn.
+    pub(super) fn new(runtime: &Runtime, server: Option<OwnedFd>) -> Result<Self, Failure> {
+        let strings = runtime.args.iter().chain(&runtime.env);
+        let strings: Vec<u8> = strings.flat_map(|string| string.iter().copied().chain([0])).collect();
+        Ok(Begin {
+            strings: sandboxset_keeper::sealed_memfd(&strings).map_err(|error| broken(&error))?,
+            args: runtime.args.len() as u32,
+            vars: runtime.env.len() as u32,
+            stdin: open_null()?,
+            log: open_log()?,
+            server,
+        })
+    }
+}
+
 impl Forker {
     /// Waits for the child and tells it what to be. Answers its process id and where it says that it is ready.
-    pub(super) fn adopt(self, runtime: &Runtime, server: Option<OwnedFd>) -> Result<(i32, OwnedFd), Failure> {
+    pub(super) fn adopt(self, begin: &Begin) -> Result<(i32, OwnedFd), Failure> {
         let pid = sender(&hear(&self.socket, zygote::FORKED)?)?;
         if pid == self.pid {
             return Err(refuse("no new process"));
@@ -109,22 +136,13 @@ impl Forker {
         // the child used up the memory of this sandbox.
         rustix::event::poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], None)
             .map_err(|errno| failure("wait for the joined process", errno))?;
-        check_rights(pid)?;
-        if field(pid, "PPid:")? != "1" {
+        if field(&check_rights(pid)?, "PPid:") != "1" {
             return Err(refuse("a process that is not the init's child"));
         }
-        let strings = runtime.args.iter().chain(&runtime.env);
-        let strings: Vec<u8> = strings.flat_map(|string| string.iter().copied().chain([0])).collect();
-        let strings = sandboxset_keeper::sealed_memfd(&strings).map_err(|error| broken(&error))?;
-        let (stdin, log) = (open_null()?, open_log()?);
-        let mut fds = vec![strings.as_fd(), stdin.as_fd(), log.as_fd()];
-        fds.extend(server.as_ref().map(AsFd::as_fd));
-        let message = Message {
-            kind: zygote::BEGIN,
-            number: runtime.args.len() as u32,
-            count: runtime.env.len() as u32,
-            ..Message::default()
-        };
+        let mut fds = vec![begin.strings.as_fd(), begin.stdin.as_fd(), begin.log.as_fd()];
+        fds.extend(begin.server.as_ref().map(AsFd::as_fd));
+        let message =
+            Message { kind: zygote::BEGIN, number: begin.args, count: begin.vars, ..Message::default() };
         zygote::send(&self.socket, &message, &fds).map_err(|error| broken(&error))?;
         Ok((pid, self.socket))
     }
@@ -197,10 +215,12 @@ fn check_processes(joined: i32) -> Result<(), Failure> {
     }
 }
 
-/// It is the sandbox's user, alone in its memory's eyes of rights: one thread, no capability, no way to get one.
-fn check_rights(pid: i32) -> Result<(), Failure> {
+/// It is the sandbox's user, with one thread, no capability and no way to get one. Answers what the kernel says of it.
+fn check_rights(pid: i32) -> Result<String, Failure> {
     const NONE: &str = "0000000000000000";
     const USER: &str = "1000 1000 1000 1000";
+    let status =
+        fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| refuse("a process that ended"))?;
     for (name, expected) in [
         ("Threads:", "1"),
         ("Uid:", USER),
@@ -212,20 +232,18 @@ fn check_rights(pid: i32) -> Result<(), Failure> {
         ("CapAmb:", NONE),
         ("NoNewPrivs:", "1"),
     ] {
-        let found = field(pid, name)?;
+        let found = field(&status, name);
         if found != expected {
             return Err(refuse(&format!("a process with {name} {found}")));
         }
     }
-    Ok(())
+    Ok(status)
 }
 
 /// A field of `/proc/PID/status`, its words separated by one blank.
-fn field(pid: i32, name: &str) -> Result<String, Failure> {
-    let status =
-        fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| refuse("a process that ended"))?;
+fn field(status: &str, name: &str) -> String {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    Ok(line.split_whitespace().collect::<Vec<_>>().join(" "))
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn refuse(what: &str) -> Failure {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use self::command::Commands;
 pub(crate) use self::confine::become_inner_user;
-use self::join::Door;
+use self::join::{Begin, Door};
 pub(crate) use self::root::sources;
 use crate::seccomp::Filters;
 use crate::sys;
@@ -196,9 +196,11 @@ impl<'a> Init<'a> {
         sandboxset_keeper::send(setup, &News::Door, &[pidfd.as_fd(), socket.as_fd()]).map_err(silent)?;
         drop((pidfd, socket));
         let forker = door.admit(self.commands.filter_of(&runtime), rules).map_err(News::NotForked)?;
+        let begin = Begin::new(&runtime, server).map_err(News::Failed)?;
         sandboxset_keeper::send(setup, &News::Joined, &[]).map_err(silent)?;
+        // That may be long before somebody wants the sandbox.
         sandboxset_keeper::receive::<()>(setup).map_err(silent)?;
-        let (pid, ready) = forker.adopt(&runtime, server).map_err(News::NotForked)?;
+        let (pid, ready) = forker.adopt(&begin).map_err(News::NotForked)?;
         self.commands.adopt_runtime(pid, runtime.forks);
         self.ready = Some(ready);
         Ok(())

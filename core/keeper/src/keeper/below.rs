@@ -27,6 +27,8 @@ pub(super) struct Parent {
     pub(super) pid: OwnedFd,
     /// The socket to its fork server.
     pub(super) server: OwnedFd,
+    /// How many forks of it may wait to be asked for.
+    pub(super) most_ahead: usize,
 }
 
 /// How long the helpers may take. The parent's processes see one of them for a moment, and may be able to stop it.

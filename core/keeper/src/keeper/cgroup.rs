@@ -218,6 +218,13 @@ impl SandboxCgroups {
             .collect()
     }
 
+    /// Freezes or thaws everything in the cgroup, where there is a v2 one; does not wait for it.
+    pub(super) fn freeze(&self, frozen: bool) -> Result<(), Failure> {
+        let Some(dir) = &self.unified else { return Ok(()) };
+        write(&dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })
+            .map_err(|errno| failure("freeze or thaw a cgroup", errno))
+    }
+
     /// Every directory, opened for the host.
     pub(super) fn fds(&self) -> Result<(Vec<CgroupFd>, Vec<OwnedFd>), Failure> {
         let unified = self.unified.iter().map(|dir| (CgroupFd::Unified, dir));

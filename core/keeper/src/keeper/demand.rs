@@ -9,6 +9,7 @@ pub(super) struct Demand {
     /// The host's own number.
     fixed: Option<usize>,
     floor: usize,
+    most: usize,
     wanted: usize,
     /// The fewest that were ready since the last review.
     least: usize,
@@ -19,14 +20,14 @@ pub(super) struct Demand {
 /// first is replaced.
 pub(super) const AT_FIRST: usize = 2;
 /// The most that demand alone calls for: a burst of a hundred is served, and 128 idle shells hold some 30 MiB.
-const MOST: usize = 128;
+pub(super) const MOST: usize = 128;
 /// How long a number is kept that nobody needed: as long as a sandbox of an unused set stays idle.
 const REVIEW: Duration = Duration::from_secs(30);
 
 impl Demand {
-    /// `fixed` is the host's own number; else never less than `floor`.
-    pub(super) fn new(fixed: Option<usize>, floor: usize) -> Self {
-        Demand { fixed, floor, wanted: fixed.unwrap_or(floor), least: usize::MAX, review_at: None }
+    /// `fixed` is the host's own number; else never less than `floor`, nor more than `most`.
+    pub(super) fn new(fixed: Option<usize>, floor: usize, most: usize) -> Self {
+        Demand { fixed, floor, most, wanted: fixed.unwrap_or(floor), least: usize::MAX, review_at: None }
     }
 
     /// How many are to be ready.
@@ -40,7 +41,7 @@ impl Demand {
             return;
         }
         if !found {
-            self.wanted = (self.wanted + 1).clamp(AT_FIRST, MOST);
+            self.wanted = (self.wanted + 1).max(AT_FIRST).min(self.most);
         }
         self.least = self.least.min(left);
         self.review_at.get_or_insert(now + REVIEW);
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_second_burst_finds_what_the_first_one_missed() {
-        let mut demand = Demand::new(None, 0);
+        let mut demand = Demand::new(None, 0, MOST);
         let now = Instant::now();
         assert_eq!(burst(&mut demand, 1, now), 1);
         assert_eq!(demand.wanted(), AT_FIRST);
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn what_nobody_needs_goes_in_a_bounded_number_of_reviews_and_then_there_are_none() {
         for floor in [0, 2] {
-            let mut demand = Demand::new(None, floor);
+            let mut demand = Demand::new(None, floor, MOST);
             let mut now = Instant::now();
             burst(&mut demand, 1000, now);
             let mut reviews = 0;
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_steady_demand_keeps_its_number() {
-        let mut demand = Demand::new(None, 0);
+        let mut demand = Demand::new(None, 0, MOST);
         let mut now = Instant::now();
         for _ in 0..20 {
             burst(&mut demand, 40, now);
@@ -133,8 +134,17 @@ mod tests {
     }
 
     #[test]
+    fn there_are_never_more_than_there_may_be() {
+        for most in [0, 1, 3] {
+            let mut demand = Demand::new(None, 0, most);
+            burst(&mut demand, 100, Instant::now());
+            assert_eq!(demand.wanted(), most);
+        }
+    }
+
+    #[test]
     fn a_number_of_the_hosts_own_does_not_change() {
-        let mut demand = Demand::new(Some(7), 0);
+        let mut demand = Demand::new(Some(7), 0, MOST);
         burst(&mut demand, 100, Instant::now());
         assert_eq!((demand.wanted(), demand.review_at()), (7, None));
     }

@@ -1,33 +1,97 @@
 //! Forking: the talk with the fork servers of the sandboxes that are parents.
 //!
 //! What a fork server says is heard only while a fork of it is under way, and can fail only its own forks. It is never
-//! waited for: a fork that it does not answer ends with its deadline.
+//! waited for: a fork that it does not answer ends with its deadline. Forks are known to it by the keeper's own numbers,
+//! because those that are prepared ahead of demand have no other yet.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::io::Errno;
-use sandboxset_keeper::{Create, Failure, FrameError};
+use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper};
 
 use super::Keeper;
-use super::sandbox::{Place, Refusal, Sandbox};
+use super::sandbox::{Place, Refusal, Sandbox, Stage, Step};
+use super::sources::Sources;
 use super::watch::Source;
 use crate::zygote::{self, Message};
 
 impl Keeper {
-    /// Makes a shell below the parent, for its runtime to be forked into.
-    pub(super) fn prepare_fork(&mut self, create: &Create, parent_id: u64) -> Result<Sandbox, Refusal> {
-        let gone = || Refusal::Parent(Failure { step: "find the parent: it is gone".into(), errno: 0 });
-        let parent = self.sandboxes.get(&parent_id).filter(|parent| !parent.has_ended()).ok_or_else(gone)?;
-        if parent.parent.is_none() {
-            return Err(Refusal::Sandbox(Failure {
-                step: "fork the parent: its runtime is no fork server".into(),
-                errno: 0,
-            }));
+    /// A shell below the parent, for its runtime to be forked into: one that waits, or a new one.
+    pub(super) fn shell_below(&mut self, recipe: &Arc<Create>, parent_id: u64) -> Result<Sandbox, Refusal> {
+        let most = self.forkable(parent_id)?.parent.as_ref().map_or(0, |parent| parent.most_ahead);
+        if let Some(mut shell) = self.stock.take_below(recipe, most, &mut self.mounts) {
+            match shell.wake() {
+                Ok(()) => return Ok(shell),
+                Err(_) => self.drop_shell(shell),
+            }
         }
-        let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        let place = Place { below: Some(parent), forks };
+        self.prepare_below(recipe, parent_id)
+    }
+
+    /// Prepares a fork that nobody has asked for yet, up to where its runtime would be forked.
+    pub(super) fn join_ahead(&mut self, recipe: &Arc<Create>) {
+        let Some(parent_id) = recipe.parent else { return };
+        let sources = Sources::of(recipe, &mut self.mounts);
+        match self.prepare_below(recipe, parent_id) {
+            Ok(mut shell) => match shell.furnish(recipe) {
+                Ok(()) => return self.stock.add_below(recipe, shell, sources),
+                Err(_) => self.drop_shell(shell),
+            },
+            Err(_) => {}
+        }
+        self.stock.block(recipe);
+    }
+
+    /// The init of a shell below a parent said something, and nobody waits for it yet.
+    pub(super) fn advanced_ahead(&mut self, serial: u64, step: Result<Step, Refusal>) {
+        let done = match step {
+            Ok(Step::Door(door)) => self.ask_to_join(serial, &door),
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        if done.is_err() {
+            self.stock.doom(serial);
+        }
+    }
+
+    /// Tells the host of parents below which everything waits that is to wait. What waits rests from here on.
+    pub(super) fn report_settled(&mut self) -> Result<(), FrameError> {
+        let is_settled = |id: &u64| {
+            let gone = self.sandboxes.get(id).is_none_or(|parent| parent.stage == Stage::Dead);
+            gone || self.stock.is_settled(*id, self.is_blocked)
+        };
+        let settled: Vec<u64> = self.settling.iter().copied().filter(is_settled).collect();
+        for id in settled {
+            self.settling.retain(|&other| other != id);
+            self.stock.below(id).for_each(Sandbox::rest);
+            self.answer(FromKeeper::Settled { id }, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// The sandbox that is to be forked, if it can be.
+    fn forkable(&self, id: u64) -> Result<&Sandbox, Refusal> {
+        let gone = || Refusal::Parent(Failure { step: "find the parent: it is gone".into(), errno: 0 });
+        let parent = self.sandboxes.get(&id).filter(|parent| !parent.has_ended()).ok_or_else(gone)?;
+        match parent.parent {
+            Some(_) => Ok(parent),
+            // The host asks for forks of fork servers only; so it was given up.
+            None => Err(Refusal::Parent(Failure {
+                step: "fork the parent: its server no longer answers".into(),
+                errno: 0,
+            })),
+        }
+    }
+
+    /// Makes a shell below the parent.
+    fn prepare_below(&mut self, create: &Create, parent_id: u64) -> Result<Sandbox, Refusal> {
+        self.forkable(parent_id)?;
         self.last_serial += 1;
-        let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place);
+        let serial = self.last_serial;
+        let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
+        let place = Place { below: self.sandboxes.get(&parent_id), forks };
+        let shell = Sandbox::prepare(serial, &self.cgroups, &self.filters, &mut self.ids, place);
         let mut shell = match shell {
             Ok(shell) => shell,
             // No other parent of this depth can either.
@@ -49,29 +113,36 @@ impl Keeper {
     }
 
     /// Has the parent's server join a sandbox.
-    pub(super) fn ask_to_join(&self, id: u64, door: &[OwnedFd]) -> Result<(), Refusal> {
-        let entrances = self.sandboxes.get(&id).map_or(Ok(Vec::new()), Sandbox::entrances)?;
+    pub(super) fn ask_to_join(&mut self, serial: u64, door: &[OwnedFd]) -> Result<(), Refusal> {
+        let Some(sandbox) = self.find(serial) else { return Ok(()) };
+        let (parent, entrances) = (sandbox.fork_of, sandbox.entrances()?);
         let fds: Vec<_> = door.iter().chain(&entrances).map(AsFd::as_fd).collect();
-        self.ask_parent(id, &Message { kind: zygote::JOIN, id, ..Message::default() }, &fds)
+        self.ask(parent, &Message { kind: zygote::JOIN, id: serial, ..Message::default() }, &fds)
     }
 
     /// Has the parent's server fork into a sandbox that it joined.
-    pub(super) fn ask_to_fork(&self, id: u64) -> Result<(), Refusal> {
-        if let Some(sandbox) = self.sandboxes.get(&id) {
-            sandbox.go_on()?;
-        }
-        self.ask_parent(id, &Message { kind: zygote::FORK, id, ..Message::default() }, &[])
+    pub(super) fn ask_to_fork(&mut self, serial: u64) -> Result<(), Refusal> {
+        let Some(sandbox) = self.find(serial) else { return Ok(()) };
+        sandbox.go_on()?;
+        let parent = sandbox.fork_of;
+        self.ask(parent, &Message { kind: zygote::FORK, id: serial, ..Message::default() }, &[])
     }
 
-    fn ask_parent(
+    /// The sandbox or shell of this number.
+    fn find(&mut self, serial: u64) -> Option<&mut Sandbox> {
+        match self.claims.get(&serial) {
+            Some(id) => self.sandboxes.get_mut(id),
+            None => self.stock.find(serial),
+        }
+    }
+
+    fn ask(
         &self,
-        id: u64,
+        parent: Option<u64>,
         message: &Message<'_>,
         fds: &[std::os::fd::BorrowedFd<'_>],
     ) -> Result<(), Refusal> {
-        let parent_id = self.sandboxes.get(&id).and_then(|sandbox| sandbox.fork_of);
-        let parent =
-            parent_id.and_then(|id| self.sandboxes.get(&id)).and_then(|sandbox| sandbox.parent.as_ref());
+        let parent = parent.and_then(|id| self.sandboxes.get(&id)?.parent.as_ref());
         let refuse = |why: &str| {
             Err(Refusal::Parent(Failure { step: format!("ask the fork server: {why}"), errno: 0 }))
         };
@@ -86,7 +157,8 @@ impl Keeper {
     /// Waits for the servers of the forks that are under way, and for no others.
     pub(super) fn watch_servers(&self) {
         let children = self.starting.iter().filter_map(|id| self.sandboxes.get(id));
-        for parent in children.filter_map(|child| self.sandboxes.get(&child.fork_of?)) {
+        let parents = children.filter_map(|child| child.fork_of).chain(self.stock.joining());
+        for parent in parents.filter_map(|id| self.sandboxes.get(&id)) {
             if let Some(below) = &parent.parent {
                 self.watch.arm(&below.server, Source::Server(parent.serial));
             }
@@ -101,12 +173,17 @@ impl Keeper {
         };
         match zygote::receive(&parent.server) {
             Ok(message) if message.kind == zygote::FAILED => {
-                let child = self.sandboxes.get(&message.id);
-                match child
-                    .is_some_and(|child| child.fork_of == Some(parent_id) && child.setup_socket().is_some())
-                {
-                    true => self.abandon(message.id, Refusal::Parent(message.failure())),
-                    false => Ok(()),
+                let is_its_own =
+                    |child: &&mut Sandbox| child.fork_of == Some(parent_id) && child.setup_socket().is_some();
+                if self.find(message.id).filter(is_its_own).is_none() {
+                    return Ok(());
+                }
+                match self.claims.get(&message.id) {
+                    Some(&id) => self.abandon(id, Refusal::Parent(message.failure())),
+                    None => {
+                        self.stock.doom(message.id);
+                        Ok(())
+                    }
                 }
             }
             // That it started something we know from who was started.
@@ -123,6 +200,7 @@ impl Keeper {
         if let Some(sandbox) = self.sandboxes.get_mut(&parent_id) {
             sandbox.parent = None;
         }
+        self.stock.doom_below(parent_id);
         let pending = self
             .sandboxes
             .iter()

@@ -65,6 +65,8 @@ struct Keeper {
     /// The ids of those that are not ready yet.
     starting: Vec<u64>,
     stock: Stock,
+    /// The ids of the parents that are to be paused as soon as what is to wait below them does.
+    settling: Vec<u64>,
     last_serial: u64,
     /// When there may be time for the stock.
     stock_at: Instant,
@@ -105,6 +107,7 @@ impl Keeper {
             claims: HashMap::new(),
             starting: Vec::new(),
             stock: Stock::new(),
+            settling: Vec::new(),
             last_serial: 0,
             stock_at: Instant::now(),
             is_blocked: false,
@@ -158,6 +161,7 @@ impl Keeper {
             if happened.is_empty() {
                 self.tend_stock();
             }
+            self.report_settled()?;
         }
     }
 
@@ -165,7 +169,7 @@ impl Keeper {
     fn next_deadline(&self) -> Option<Instant> {
         let creates = self.starting.iter().filter_map(|id| self.sandboxes.get(id)?.deadline());
         let work = self.stock_task().map(|_| self.stock_at);
-        creates.chain(work).chain(self.stock.review_at()).min()
+        creates.chain(work).chain(self.stock.review_at()).chain(self.stock.expires_at()).min()
     }
 
     /// Serves every waiting message; false if the host closed its end.
@@ -187,6 +191,12 @@ impl Keeper {
         match message {
             ToKeeper::Create(create) => self.create(*create),
             ToKeeper::Remove { id } => self.remove(id),
+            ToKeeper::Settle { id } => {
+                if !self.settling.contains(&id) {
+                    self.settling.push(id);
+                }
+                Ok(())
+            }
             ToKeeper::CountShells { backend } => {
                 let (ready, bare) = self.stock.count(backend);
                 self.answer(FromKeeper::Shells { ready: ready as u64, bare: bare as u64 }, Vec::new())
@@ -218,7 +228,7 @@ impl Keeper {
         let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
         let recipe = Arc::new(create.into_recipe());
         let shell = match recipe.parent {
-            Some(parent) => self.prepare_fork(&recipe, parent),
+            Some(parent) => self.shell_below(&recipe, parent),
             None if recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
                 self.prepare(true).map_err(Refusal::from)
             }
@@ -242,10 +252,11 @@ impl Keeper {
 
     /// Does what the next step of a sandbox takes that the host waits for.
     fn advanced(&mut self, id: u64, step: Result<Step, Refusal>) -> Result<(), FrameError> {
+        let serial = self.sandboxes.get(&id).map_or(0, |sandbox| sandbox.serial);
         let done = match step {
             Ok(Step::None) => Ok(()),
-            Ok(Step::Door(door)) => self.ask_to_join(id, &door),
-            Ok(Step::Joined) => self.ask_to_fork(id),
+            Ok(Step::Door(door)) => self.ask_to_join(serial, &door),
+            Ok(Step::Joined) => self.ask_to_fork(serial),
             Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
                 self.starting.retain(|&other| other != id);
                 self.is_blocked = false;
@@ -285,6 +296,7 @@ impl Keeper {
     fn tend_stock(&mut self) {
         let start = Instant::now();
         self.stock.review(start);
+        self.stock.expire(start);
         let Some(task) = self.stock_task().filter(|_| self.stock_at <= start) else { return };
         match task {
             Task::Discard => {
@@ -297,6 +309,7 @@ impl Keeper {
                 Err(_) => self.is_blocked = true,
             },
             Task::Furnish(recipe) => self.furnish(&recipe),
+            Task::Join(recipe) => self.join_ahead(&recipe),
         }
         let now = Instant::now();
         self.stock_at = now + (now - start) * REST;
@@ -313,6 +326,15 @@ impl Keeper {
                 self.drop_shell(shell);
             }
         }
+    }
+
+    /// Removes what waits below a parent that is to be removed.
+    fn drop_below(&mut self, parent: u64) {
+        let shells = self.stock.take_all_below(parent);
+        // All first, and the parent too, whose processes could keep the others from ending.
+        self.sandboxes.get(&parent).filter(|_| !shells.is_empty()).into_iter().for_each(Sandbox::kill);
+        shells.iter().for_each(Sandbox::kill);
+        shells.into_iter().for_each(|shell| self.drop_shell(shell));
     }
 
     fn drop_shell(&mut self, mut shell: Sandbox) {
@@ -339,9 +361,7 @@ impl Keeper {
         match id {
             Some(id) => self.advanced(id, step),
             None => {
-                if step.is_err() {
-                    self.stock.doom(serial);
-                }
+                self.advanced_ahead(serial, step);
                 Ok(())
             }
         }
@@ -349,7 +369,9 @@ impl Keeper {
 
     fn init_ended(&mut self, serial: u64) -> Result<(), FrameError> {
         let Some(&id) = self.claims.get(&serial) else {
-            if self.stock.doom(serial) {
+            // One below a parent ends with it, or by what else is there.
+            let is_below = self.stock.find(serial).is_some_and(|shell| shell.fork_of.is_some());
+            if self.stock.doom(serial) && !is_below {
                 // Whatever ended it may end the next one too: none before a create has succeeded.
                 self.is_blocked = true;
             }
@@ -360,6 +382,7 @@ impl Keeper {
         };
         let starting = sandbox.stage != Stage::Ready;
         let cause = sandbox.reap();
+        self.stock.doom_below(id);
         if starting {
             let failure = Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 };
             let refusal = sandbox.unfinished(failure);
@@ -406,6 +429,7 @@ impl Keeper {
 
     fn discard(&mut self, id: u64) -> Option<String> {
         self.starting.retain(|&other| other != id);
+        self.drop_below(id);
         let sandbox = self.sandboxes.get_mut(&id)?;
         self.watch.remove(&sandbox.pidfd);
         match sandbox.discard() {

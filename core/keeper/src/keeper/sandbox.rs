@@ -17,6 +17,7 @@ use super::below::{self, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
+use super::stock::most_ahead;
 use crate::init::{self, News};
 use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
@@ -32,6 +33,8 @@ pub(super) enum Stage {
     Furnished,
     /// Its runtime is starting.
     Starting,
+    /// A process of its parent has joined it, and waits to be told to fork its runtime.
+    Joined,
     /// It was handed to the host.
     Ready,
     /// Its init ended and was reaped.
@@ -64,6 +67,8 @@ pub(super) struct Sandbox {
     pub(super) mounts: Option<u64>,
     /// Mounters that were not reaped yet: one at work, and perhaps one that has answered and is about to end.
     pub(super) mounters: Vec<OwnedFd>,
+    /// Whether it was frozen while it waits.
+    rests: bool,
     made: Made,
 }
 
@@ -191,6 +196,7 @@ impl Sandbox {
             report: cgroups.report(),
             mounts,
             mounters: Vec::new(),
+            rests: false,
             made,
         };
         if let Err(failure) = sandbox.go_on() {
@@ -228,12 +234,33 @@ impl Sandbox {
                 Ok(Step::None)
             }
             Stage::Furnished => self.hand_over(),
+            Stage::Joined => {
+                self.stage = Stage::Starting;
+                Ok(Step::Joined)
+            }
             _ => Ok(Step::None),
         }
     }
 
     fn has_runtime(&self) -> bool {
         self.recipe.as_ref().is_some_and(|recipe| recipe.runtime.is_some())
+    }
+
+    /// Stops a sandbox that waits below a parent which is about to be paused, because its processes can do what the
+    /// parent's memory says.
+    pub(super) fn rest(&mut self) {
+        if let Some(cgroups) = self.made.cgroups.as_ref().filter(|_| !self.rests) {
+            // Left awake it can do no more than a process of its own limits.
+            self.rests = cgroups.freeze(true).is_ok();
+        }
+    }
+
+    /// Lets one that was stopped go on.
+    pub(super) fn wake(&mut self) -> Result<(), Failure> {
+        match &self.made.cgroups {
+            Some(cgroups) if std::mem::take(&mut self.rests) => cgroups.freeze(false),
+            _ => Ok(()),
+        }
     }
 
     /// Lets the init go on.
@@ -281,18 +308,25 @@ impl Sandbox {
                     fds.try_into().map_err(|_| no_answer("set the sandbox up: descriptors are missing"))?;
                 rustix::io::ioctl_fionbio(&server, true)
                     .map_err(|errno| failure("prepare the fork server's socket", errno))?;
-                self.parent = Some(Parent { user, pid, server });
+                let most_ahead = self.recipe.as_ref().map_or(0, |recipe| most_ahead(recipe.limits.pids));
+                self.parent = Some(Parent { user, pid, server, most_ahead });
                 Ok(Step::None)
             }
             News::Door => Ok(Step::Door(fds)),
-            News::Joined => Ok(Step::Joined),
+            News::Joined if self.deadline.is_some() => Ok(Step::Joined),
+            News::Joined => {
+                self.stage = Stage::Joined;
+                Ok(Step::None)
+            }
             News::Furnished(report) => {
                 self.report.splice(0..0, report);
                 self.stage = Stage::Furnished;
                 if !self.has_runtime() {
                     self.setup = None;
                 }
-                if self.deadline.is_some() { Ok(self.advance()?) } else { Ok(Step::None) }
+                // Only what is forked goes on before somebody waits for it.
+                let goes_on = self.deadline.is_some() || self.fork_of.is_some();
+                if goes_on { Ok(self.advance()?) } else { Ok(Step::None) }
             }
             News::Ready => Ok(self.hand_over()?),
             News::Failed(failure) => Err(Refusal::Sandbox(failure)),

@@ -1,4 +1,7 @@
 //! The shells that wait for a create: bare ones for whoever comes, and furnished ones for creates like earlier ones.
+//! A furnished one below a parent has been joined as well, see `ahead`.
+
+mod ahead;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,7 +9,8 @@ use std::time::Instant;
 
 use sandboxset_keeper::{Create, MAX_SHELLS};
 
-use super::demand::{AT_FIRST, Demand};
+pub(super) use self::ahead::most_ahead;
+use super::demand::{AT_FIRST, Demand, MOST};
 use super::sandbox::{Sandbox, Stage};
 use super::sources::{MountTable, Sources};
 
@@ -33,6 +37,8 @@ struct Kind {
 struct Furnished {
     sandbox: Sandbox,
     sources: Sources,
+    /// By when a process of its parent must have joined it, if it is below one.
+    join_by: Option<Instant>,
 }
 
 /// What is to be done about the stock next.
@@ -44,6 +50,8 @@ pub(super) enum Task {
     Prepare,
     /// Furnish a bare shell by this recipe.
     Furnish(Arc<Create>),
+    /// Prepare a shell below a parent, furnish it by this recipe and have the parent join it.
+    Join(Arc<Create>),
 }
 
 impl Stock {
@@ -60,13 +68,14 @@ impl Stock {
         }
         // A directory on disk belongs to one sandbox, so that no other create is like this one.
         if recipe.disk_scratch.is_none() {
-            let furnished = self.take_furnished(recipe, fixed, mounts, now);
+            let demand = || Demand::new(fixed, 0, MOST);
+            let furnished = self.take_furnished(recipe, demand, mounts, now);
             if furnished.is_some() {
                 return furnished;
             }
         }
         let bare = self.take_bare();
-        let demand = self.bare_demand.get_or_insert_with(|| Demand::new(None, AT_FIRST));
+        let demand = self.bare_demand.get_or_insert_with(|| Demand::new(None, AT_FIRST, MOST));
         // Those that furnished shells are made of are replaced without being asked for.
         if recipe.disk_scratch.is_some() {
             demand.asked(bare.is_some(), self.bare.len(), now);
@@ -77,14 +86,14 @@ impl Stock {
     fn take_furnished(
         &mut self,
         recipe: &Arc<Create>,
-        fixed: Option<usize>,
+        demand: impl FnOnce() -> Demand,
         mounts: &mut MountTable,
         now: Instant,
     ) -> Option<Sandbox> {
         let index = self.kinds.iter().position(|kind| kind.recipe == *recipe).unwrap_or_else(|| {
             self.kinds.push(Kind {
                 recipe: Arc::clone(recipe),
-                demand: Demand::new(fixed, 0),
+                demand: demand(),
                 shells: VecDeque::new(),
                 is_blocked: false,
             });
@@ -94,14 +103,16 @@ impl Stock {
         kind.is_blocked = false;
         let mut found = None;
         // The oldest first: it is the likeliest to be finished.
-        while let Some(Furnished { sandbox, mut sources }) = kind.shells.pop_front() {
+        while let Some(Furnished { sandbox, mut sources, .. }) = kind.shells.pop_front() {
             if !sandbox.has_ended() && sources.are_unchanged(mounts) {
                 found = Some(sandbox);
                 break;
             }
             self.doomed.push(sandbox);
         }
-        kind.demand.asked(found.is_some(), kind.shells.len(), now);
+        // One that the parent has yet to join is better than a new one, but too late.
+        let is_ready = |found: &Sandbox| found.fork_of.is_none() || found.stage == Stage::Joined;
+        kind.demand.asked(found.as_ref().is_some_and(is_ready), kind.shells.len(), now);
         found
     }
 
@@ -122,9 +133,13 @@ impl Stock {
 
     /// Adds a shell that is being furnished.
     pub(super) fn add_furnished(&mut self, recipe: &Arc<Create>, sandbox: Sandbox, sources: Sources) {
+        self.add(recipe, Furnished { sandbox, sources, join_by: None });
+    }
+
+    fn add(&mut self, recipe: &Arc<Create>, shell: Furnished) {
         match self.kinds.iter_mut().find(|kind| Arc::ptr_eq(&kind.recipe, recipe)) {
-            Some(kind) => kind.shells.push_back(Furnished { sandbox, sources }),
-            None => self.doomed.push(sandbox),
+            Some(kind) => kind.shells.push_back(shell),
+            None => self.doomed.push(shell.sandbox),
         }
     }
 
@@ -201,10 +216,10 @@ impl Stock {
         if !self.doomed.is_empty() {
             return Some(Task::Discard);
         }
-        let lacking = |kind: &&Kind| !kind.is_blocked && kind.shells.len() < kind.demand.wanted();
-        let total = self.len();
-        let room = total < MAX_SHELLS;
-        match self.kinds.iter().filter(lacking).min_by_key(|kind| kind.shells.len()) {
+        let room = self.len() < MAX_SHELLS;
+        let lacking = self.kinds.iter().filter(|kind| kind.is_lacking());
+        match lacking.min_by_key(|kind| kind.shells.len()) {
+            Some(kind) if kind.recipe.parent.is_some() => room.then(|| Task::Join(Arc::clone(&kind.recipe))),
             Some(kind) if !self.bare.is_empty() => Some(Task::Furnish(Arc::clone(&kind.recipe))),
             Some(_) if room => Some(Task::Prepare),
             _ => {
@@ -221,7 +236,8 @@ impl Stock {
     /// How many wait for creates of a backend, finished, and how many are bare.
     pub(super) fn count(&self, backend: u64) -> (usize, usize) {
         let of_backend = self.kinds.iter().filter(|kind| kind.recipe.shells.backend == backend);
-        let is_finished = |shell: &&Furnished| shell.sandbox.stage == Stage::Furnished;
+        let is_finished =
+            |shell: &&Furnished| matches!(shell.sandbox.stage, Stage::Furnished | Stage::Joined);
         (of_backend.flat_map(|kind| &kind.shells).filter(is_finished).count(), self.bare.len())
     }
 
@@ -242,5 +258,11 @@ impl Stock {
         }
         self.doomed.extend(self.bare.drain(..));
         self.bare_demand = None;
+    }
+}
+
+impl Kind {
+    fn is_lacking(&self) -> bool {
+        !self.is_blocked && self.shells.len() < self.demand.wanted()
     }
 }

@@ -20,7 +20,7 @@ use sandboxset_keeper::{
 
 use super::wait::{poll_until, readable};
 use super::{ShellCounts, cgroup, fault, program};
-use crate::{Error, ErrorCode, Phase, Result, SandboxId};
+use crate::{CancelToken, Error, ErrorCode, Phase, Result, SandboxId};
 
 /// How long the keeper may take to say hello.
 const HELLO: Duration = Duration::from_secs(10);
@@ -33,6 +33,8 @@ const END: Duration = Duration::from_secs(2);
 const LATE_END: Duration = Duration::from_secs(60);
 /// How long the keeper may take to count.
 const COUNT: Duration = Duration::from_secs(10);
+/// How long a parent may be kept running for what is prepared for its next forks. A busy keeper puts that off.
+const SETTLE: Duration = Duration::from_secs(3);
 /// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
 const FRUITLESS_STARTS: usize = 5;
 const FRUITLESS_WITHIN: Duration = Duration::from_secs(60);
@@ -64,6 +66,7 @@ struct Expected {
     creates: HashMap<u64, Sender<Result<Created, Refusal>>>,
     removes: HashMap<u64, Sender<Option<String>>>,
     obituaries: HashMap<u64, Obituary>,
+    settles: HashMap<u64, Vec<Sender<()>>>,
     /// In the order in which they asked.
     counts: VecDeque<Sender<ShellCounts>>,
 }
@@ -278,6 +281,20 @@ impl Keeper {
         answer.map_err(|error| error.with_phase(Phase::Destroy))
     }
 
+    /// Waits until what is prepared for the next forks of a sandbox is, but not long, and not when it is cancelled.
+    pub(super) fn settle(&self, id: u64, cancel: &CancelToken) {
+        let (sender, receiver) = bounded(2);
+        let interrupt = sender.clone();
+        let _registration = cancel.on_cancel(move || {
+            let _ = interrupt.try_send(());
+        });
+        self.0.expected.lock().settles.entry(id).or_default().push(sender);
+        if self.send(&ToKeeper::Settle { id }).is_ok() {
+            let _ = receiver.recv_timeout(SETTLE);
+        }
+        self.0.expected.lock().settles.remove(&id);
+    }
+
     /// How many shells wait for the creates of a backend.
     pub(super) fn count_shells(&self, backend: u64) -> Result<ShellCounts> {
         let (sender, receiver) = bounded(1);
@@ -422,6 +439,12 @@ impl Link {
             FromKeeper::Died { id, cause } => {
                 let obituary = self.expected.lock().obituaries.get(&id).cloned();
                 let _ = obituary.map(|obituary| obituary.set(cause));
+            }
+            FromKeeper::Settled { id } => {
+                let senders = self.expected.lock().settles.remove(&id);
+                for sender in senders.into_iter().flatten() {
+                    let _ = sender.try_send(());
+                }
             }
             FromKeeper::Shells { ready, bare } => {
                 let sender = self.expected.lock().counts.pop_front();

@@ -66,6 +66,9 @@ pub struct LinuxOptions {
     /// Default: as many as were lately asked for at once, from 2 to 128 while the spec is in use and none after some
     /// minutes without it, so that the second burst is served as fast as one sandbox and unused specs cost nothing.
     /// With 0 every create starts from nothing. Sandboxes with a disk scratch dir find one without its root only.
+    ///
+    /// Forks are prepared as well, for each spec and parent, but never more than 16, nor than a quarter of the
+    /// processes that the parent may have: each that waits is one of these.
     pub shells: Option<usize>,
 }
 

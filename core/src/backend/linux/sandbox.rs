@@ -249,6 +249,12 @@ impl BackendSandbox for LinuxSandbox {
         backend.make(Arc::clone(&self.0.keeper), request, Some(self.0.id))
     }
 
+    fn settle(&self, cancel: &CancelToken) {
+        if self.0.forker.is_some() {
+            self.0.keeper.settle(self.0.id.get(), cancel);
+        }
+    }
+
     fn death(&self) -> Option<String> {
         self.0.cause_of_death()
     }

@@ -161,7 +161,14 @@ impl World {
                     let hope = self.usable().next().is_some() || self.wanted() > 0;
                     assert!(self.closed || !hope, "refused while something was to come");
                 }
-                Effect::Rest { key } => self.resting.push(key),
+                Effect::Rest { key } => {
+                    // One that settles already is put by who sees to that.
+                    let settles = self.resting.contains(&key);
+                    assert_ne!(self.shared.begin_settle(key).is_some(), settles, "nobody, or two, put it");
+                    if !settles {
+                        self.resting.push(key);
+                    }
+                }
                 Effect::Discard { parent, .. } => {
                     assert!(self.suspect.contains(&parent));
                     assert!(self.forks.iter().all(|fork| fork.1 != parent), "ended while it is forked");

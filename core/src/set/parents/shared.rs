@@ -22,7 +22,7 @@ pub(super) enum Effect<P, W> {
     Deliver { waiter: W, key: u64, parent: P },
     /// There is no parent for this one.
     Refuse { waiter: W, error: Error },
-    /// Nobody forks this parent: ask `begin_return` whether that still is so.
+    /// Nobody forks this parent: ask `begin_settle`, or `begin_return`, whether that still is so.
     Rest { key: u64 },
     /// End a parent of which a fork failed.
     Discard { parent: P, reason: String },
@@ -41,6 +41,8 @@ struct Lent<P> {
     parent: P,
     state: State,
     forks: usize,
+    /// Somebody sees to it that it is put.
+    settles: bool,
 }
 
 /// The parents of one set that are being forked, and who waits for his turn.
@@ -101,7 +103,7 @@ impl<P: Clone, W> Shared<P, W> {
     pub(super) fn acquired(&mut self, attempt: u64, parent: P, effects: &mut Effects<P, W>) {
         self.attempts.remove(&attempt);
         let key = self.next();
-        self.lent.insert(key, Lent { parent, state: State::Shared, forks: 0 });
+        self.lent.insert(key, Lent { parent, state: State::Shared, forks: 0, settles: false });
         self.plan(effects);
         self.rest_if_unused(key, effects);
     }
@@ -133,9 +135,20 @@ impl<P: Clone, W> Shared<P, W> {
         self.rest_if_unused(key, effects);
     }
 
+    /// The parent that is to be put when it has settled, if nobody sees to that already; ask `begin_return` then.
+    pub(super) fn begin_settle(&mut self, key: u64) -> Option<P> {
+        let lent = self.lent.get_mut(&key).filter(|lent| lent.state == State::Resting && !lent.settles)?;
+        lent.settles = true;
+        Some(lent.parent.clone())
+    }
+
     /// The parent to be put now, if nobody forks it again since it came to rest; report `returned`.
     pub(super) fn begin_return(&mut self, key: u64) -> Option<P> {
-        let lent = self.lent.get_mut(&key).filter(|lent| lent.state == State::Resting)?;
+        let lent = self.lent.get_mut(&key)?;
+        lent.settles = false;
+        if lent.state != State::Resting {
+            return None;
+        }
         lent.state = State::Returning;
         Some(lent.parent.clone())
     }
