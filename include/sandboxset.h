@@ -813,6 +813,9 @@ typedef struct sandboxset_stats {
 // Creates failed repeatedly and are suspended for a while.
 #define SANDBOXSET_CIRCUIT_OPEN 25
 
+// What the runtime runs failed at a call; the runtime itself lives on.
+#define SANDBOXSET_HANDLER_FAILED 26
+
 // The calling process is a fork of the one that owns the set.
 #define SANDBOXSET_FORKED_PROCESS 30
 

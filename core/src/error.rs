@@ -86,6 +86,8 @@ error_codes! {
     BackendUnavailable = 24, "BACKEND_UNAVAILABLE", true;
     /// Creates failed repeatedly and are suspended for a while.
     CircuitOpen = 25, "CIRCUIT_OPEN", true;
+    /// What the runtime runs failed at a call; the runtime itself lives on.
+    HandlerFailed = 26, "HANDLER_FAILED", false;
     /// The calling process is a fork of the one that owns the set.
     ForkedProcess = 30, "FORKED_PROCESS", false;
     /// A defect of this library.

@@ -8,6 +8,8 @@ mod cancel;
 mod clock;
 mod error;
 mod forked;
+#[cfg(feature = "linux")]
+mod runtime;
 mod sandbox;
 mod set;
 mod threads;
@@ -17,6 +19,8 @@ pub use cancel::{CancelRegistration, CancelToken};
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, ErrorCode, Phase, Result};
 pub use forked::in_forked_child;
+#[cfg(feature = "linux")]
+pub use runtime::PythonRuntime;
 pub use sandbox::*;
 pub use set::*;
 pub use zygote_tree::{

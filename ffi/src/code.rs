@@ -50,6 +50,8 @@ pub const SANDBOXSET_FORK_FAILED: sandboxset_code = 23;
 pub const SANDBOXSET_BACKEND_UNAVAILABLE: sandboxset_code = 24;
 /// Creates failed repeatedly and are suspended for a while.
 pub const SANDBOXSET_CIRCUIT_OPEN: sandboxset_code = 25;
+/// What the runtime runs failed at a call; the runtime itself lives on.
+pub const SANDBOXSET_HANDLER_FAILED: sandboxset_code = 26;
 /// The calling process is a fork of the one that owns the set.
 pub const SANDBOXSET_FORKED_PROCESS: sandboxset_code = 30;
 /// A defect of this library.
@@ -74,6 +76,7 @@ names! {
     SANDBOXSET_FORK_FAILED => c"FORK_FAILED",
     SANDBOXSET_BACKEND_UNAVAILABLE => c"BACKEND_UNAVAILABLE",
     SANDBOXSET_CIRCUIT_OPEN => c"CIRCUIT_OPEN",
+    SANDBOXSET_HANDLER_FAILED => c"HANDLER_FAILED",
     SANDBOXSET_FORKED_PROCESS => c"FORKED_PROCESS",
     SANDBOXSET_INTERNAL => c"INTERNAL",
 }

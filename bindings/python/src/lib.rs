@@ -15,6 +15,7 @@ mod helper;
 mod output;
 mod process;
 mod reports;
+mod runtime;
 mod sandbox_ref;
 mod set;
 mod spec;

@@ -180,6 +180,21 @@ impl SandboxRef {
         Ok(PyBytes::new(py, &answer))
     }
 
+    /// Sends a value as JSON and returns the answer as one.
+    #[pyo3(signature = (value, *, timeout=None, cancel=None))]
+    fn call_json<'py>(
+        &self,
+        py: Python<'py>,
+        value: &Bound<'py, PyAny>,
+        timeout: Optional<'py>,
+        cancel: Optional<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let json = py.import("json")?;
+        let request = json.call_method1("dumps", (value,))?.call_method0("encode")?;
+        let answer = self.call(py, &request, timeout, cancel)?;
+        json.call_method1("loads", (answer,))
+    }
+
     /// Reads a regular file of at most `max_bytes`.
     #[pyo3(signature = (path, *, max_bytes=None))]
     fn read_file<'py>(

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 
 use pyo3::prelude::*;
-use sandboxset::{Bind, Config, LayerPolicy, Limits, Reuse, RootFs, Runtime, SandboxSpec, ScratchDirs};
+use sandboxset::{Bind, Config, LayerPolicy, Limits, Reuse, RootFs, SandboxSpec, ScratchDirs};
 
 use crate::arguments::{
     Optional, absolute, boolean, choice, environment, host_path, integer, integer_or, items, number,
-    os_string, os_strings, sandbox_path, seconds_or, wrong_type,
+    os_string, sandbox_path, seconds_or, wrong_type,
 };
 use crate::backend::clock;
 use crate::errors::raise;
+use crate::runtime;
 use crate::set::SandboxSet;
 
 /// What `SandboxSet` was given, but for the backend and the policy.
@@ -49,7 +50,8 @@ impl Arguments<'_> {
         if let Some(value) = &self.limits {
             spec.limits = limits(value)?;
         }
-        spec.runtime = self.runtime.as_ref().map(runtime).transpose()?;
+        let own_root = self.root.is_some();
+        spec.runtime = self.runtime.as_ref().map(|value| runtime::runtime(value, own_root)).transpose()?;
         spec.layers = layers(&self.layers)?;
         Ok(spec)
     }
@@ -117,16 +119,6 @@ fn limits(value: &Bound<'_, PyAny>) -> PyResult<Limits> {
     limits.file_bytes =
         field(value, "file_bytes")?.map(|bytes| integer("limits.file_bytes", &bytes)).transpose()?;
     Ok(limits)
-}
-
-fn runtime(value: &Bound<'_, PyAny>) -> PyResult<Runtime> {
-    check_class("runtime", "Runtime", value)?;
-    let mut runtime = Runtime::new(os_strings("runtime.args", &value.getattr("args")?)?);
-    runtime.env = environment("runtime.env", &field(value, "env")?)?;
-    runtime.ready_timeout =
-        seconds_or("runtime.ready_timeout", &field(value, "ready_timeout")?, runtime.ready_timeout)?;
-    runtime.forks = boolean("runtime.forks", &value.getattr("forks")?)?;
-    Ok(runtime)
 }
 
 /// The policies of layers, by name.

@@ -12,6 +12,8 @@ pub type Bytes = Vec<u8>;
 pub const READY_FD: i32 = 3;
 /// What a runtime writes to [`READY_FD`].
 pub const READY_LINE: &[u8] = b"READY\n";
+/// How what a runtime writes there instead begins when it never will be ready; then comes why.
+pub const FAILED_PREFIX: &[u8] = b"FAILED ";
 /// The file descriptor on which a fork server is asked for forks.
 pub const FORK_FD: i32 = 4;
 /// The variable that tells a runtime of [`FORK_FD`].
@@ -156,6 +158,10 @@ pub struct Create {
     pub code_dir: Option<Bytes>,
     /// Further binds, in mount order.
     pub binds: Vec<Bind>,
+    /// Host files and directories that appear read-only at the same paths, shared as the root is.
+    pub brings: Vec<Bytes>,
+    /// Small files that are written into the root, by their absolute paths.
+    pub files: Vec<(Bytes, Bytes)>,
     /// Limits.
     pub limits: Limits,
     /// A host directory, not there yet, that becomes `/scratch`; `None` is a tmpfs.

@@ -64,6 +64,8 @@ fn plain(id: u64) -> Create {
         root: Root::Host,
         code_dir: None,
         binds: Vec::new(),
+        brings: Vec::new(),
+        files: Vec::new(),
         limits: Limits {
             memory_bytes: 256 << 20,
             pids: 64,

@@ -440,7 +440,8 @@ impl std::fmt::Debug for Guard {
     }
 }
 
-/// Whether an error says that the caller asked for something wrong, rather than that something went wrong.
+/// Whether an error says that the caller asked for something wrong, rather than that something went wrong with the
+/// sandbox. What a handler makes of a request is between it and its caller: the runtime says itself that it lives on.
 pub(crate) fn is_callers_mistake(error: &Error) -> bool {
     matches!(
         error.code(),
@@ -449,6 +450,7 @@ pub(crate) fn is_callers_mistake(error: &Error) -> bool {
             | ErrorCode::Unsupported
             | ErrorCode::PermissionDenied
             | ErrorCode::TooBig
+            | ErrorCode::HandlerFailed
     )
 }
 

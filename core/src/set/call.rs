@@ -1,4 +1,5 @@
-//! One request to a runtime and its answer, each framed by a 4-byte little-endian length.
+//! One request to a runtime and its answer, each framed by a 4-byte little-endian length. The highest bit of the
+//! answer's says that the request failed.
 
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -8,6 +9,8 @@ use crate::{CancelToken, Connection, Error, ErrorCode, Phase, Result};
 
 /// How much is read at once: an answer's length is the sandbox's claim, so no memory is set aside for it ahead.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Of the length of an answer: it tells what went wrong.
+const FAILED: u32 = 1 << 31;
 
 /// Sends `request` and reads the answer, until `deadline`.
 pub(super) fn exchange(
@@ -25,7 +28,7 @@ pub(super) fn exchange(
     call.write(request)?;
     let mut length = [0; 4];
     call.read(&mut length)?;
-    let length = u32::from_le_bytes(length) as usize;
+    let (failed, length) = split_length(u32::from_le_bytes(length));
     if length > MAX_CALL_BYTES {
         return Err(too_big("the answer", length));
     }
@@ -35,7 +38,19 @@ pub(super) fn exchange(
         answer.resize(length.min(start + CHUNK_BYTES), 0);
         call.read(&mut answer[start..])?;
     }
-    Ok(answer)
+    if failed { Err(handler_failed(&answer)) } else { Ok(answer) }
+}
+
+fn split_length(length: u32) -> (bool, usize) {
+    (length & FAILED != 0, (length & !FAILED) as usize)
+}
+
+/// What a runtime said of a request that failed: a line, then perhaps a zero byte and details.
+fn handler_failed(answer: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(answer);
+    let (line, details) = text.split_once('\0').unwrap_or((&text, ""));
+    let error = Error::new(ErrorCode::HandlerFailed, Phase::Connect, format!("the handler failed: {line}"));
+    if details.is_empty() { error } else { error.with_source(std::io::Error::other(details)) }
 }
 
 /// `TOO_BIG` about one of the two frames.

@@ -20,6 +20,7 @@ mod nobody;
 #[cfg(feature = "oci")]
 mod oci;
 mod process;
+mod python;
 mod reset;
 mod runtime;
 mod share;

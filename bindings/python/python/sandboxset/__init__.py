@@ -43,6 +43,7 @@ from .errors import (
     ExhaustedError,
     ForkedProcessError,
     ForkFailedError,
+    HandlerFailedError,
     InternalError,
     InvalidArgumentError,
     InvalidStateError,
@@ -56,6 +57,7 @@ from .errors import (
     TooBigError,
     UnsupportedError,
 )
+from .runtimes import PythonRuntime
 from .zygote_tree import FunctionImports, Package
 
 __all__ = [
@@ -78,6 +80,7 @@ __all__ = [
     "ForkFailedError",
     "ForkedProcessError",
     "FunctionImports",
+    "HandlerFailedError",
     "InternalError",
     "InvalidArgumentError",
     "InvalidStateError",
@@ -97,6 +100,7 @@ __all__ = [
     "Package",
     "PermissionDeniedError",
     "Process",
+    "PythonRuntime",
     "Runtime",
     "SandboxDeadError",
     "SandboxRef",

@@ -7,6 +7,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, final
 from typing_extensions import disjoint_base
 
 from .config import Bind, LateBinding, Limits, Name, Runtime
+from .runtimes import PythonRuntime
 from .zygote_tree import FunctionImports, Package
 
 __all__ = [
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
+_ExcType: TypeAlias = type[BaseException] | None
+_Exc: TypeAlias = BaseException | None
+_Traceback: TypeAlias = TracebackType | None
 _Operation: TypeAlias = Literal[
     "create", "pause", "unpause", "destroy", "exec", "death", "connect", "files", "reset", "fork", "bind", "unbind"
 ]  # fmt: skip
@@ -169,7 +173,7 @@ class SandboxSet:
         binds: Sequence[Bind] | None = None,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
-        runtime: Runtime | None = None,
+        runtime: Runtime | PythonRuntime | None = None,
         layers: Mapping[str, Literal["required", "best_effort", "off"]] | None = None,
         max_size: int | None = None,
         min_idle: int | None = None,
@@ -231,12 +235,7 @@ class SandboxSet:
         """What isolation the sandboxes of this set reach on this host."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        _exc_type: type[BaseException] | None,
-        _exc_value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, _exc_type: _ExcType, _exc_value: _Exc, _traceback: _Traceback) -> None: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final
@@ -305,6 +304,9 @@ class SandboxRef:
     def call(self, request: _Bytes, *, timeout: float | None = None, cancel: CancelToken | None = None) -> bytes:
         """Sends one request to the runtime and returns its answer."""
 
+    def call_json(self, value: Any, *, timeout: float | None = None, cancel: CancelToken | None = None) -> Any:
+        """Sends a value as JSON to the runtime and returns its answer, which must be JSON too."""
+
     def read_file(self, path: Name, *, max_bytes: int | None = None) -> bytes:
         """Reads a regular file of at most `max_bytes` (64 MiB); a larger one is `TooBigError`.
 
@@ -358,12 +360,7 @@ class SandboxRef:
         """What the runtime wrote to its standard output and error, the last `max_bytes` (64 KiB) of it."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        _exc_value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, exc_type: _ExcType, _exc_value: _Exc, _traceback: _Traceback) -> None: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final
@@ -494,12 +491,7 @@ class Process:
     def __iter__(self) -> Self: ...
     def __next__(self) -> bytes: ...
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        _exc_type: type[BaseException] | None,
-        _exc_value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, _exc_type: _ExcType, _exc_value: _Exc, _traceback: _Traceback) -> None: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final
@@ -516,12 +508,7 @@ class Connection:
         """Closes the stream. Idempotent."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        _exc_type: type[BaseException] | None,
-        _exc_value: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, _exc_type: _ExcType, _exc_value: _Exc, _traceback: _Traceback) -> None: ...
     def __reduce_ex__(self, _protocol: Any, /) -> NoReturn: ...
 
 @final
@@ -775,7 +762,7 @@ class ZygoteTree:
 
     @property
     def import_time_without(self) -> float:
-        """Seconds of imports on the request path if every function starts from nothing, each counted with its weight."""
+        """Seconds of imports on the request path if every function starts from nothing, each by its weight."""
 
     @property
     def import_time_with(self) -> float:

@@ -55,8 +55,9 @@ class Runtime:
     """A command that is started with the sandbox, lives as long as it, and answers requests.
 
     It listens on the stream socket that the variable ``SANDBOXSET_SOCKET`` names, then writes ``READY\\n`` to file
-    descriptor 3; only then is the sandbox handed out. ``SandboxRef.call`` frames requests and answers as a 4-byte
-    little-endian length followed by that many bytes.
+    descriptor 3, or ``FAILED `` and why; only then is the sandbox handed out. ``SandboxRef.call`` frames requests and
+    answers as a 4-byte little-endian length followed by that many bytes; the highest bit of an answer's says that the
+    request failed.
     """
 
     args: Sequence[Name]
@@ -68,6 +69,9 @@ class Runtime:
     forks: bool = False
     """Whether it is a fork server, so that its sandboxes can be parents. In a set with a parent ``args`` are what each
     fork is told, not a program that is started."""
+    brings: Sequence[Name] = ()
+    """Files and directories of the host that it needs beside the root, which sandboxes see read-only at the same
+    paths."""
 
 
 @dataclass(frozen=True, slots=True)

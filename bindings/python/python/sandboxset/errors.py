@@ -18,6 +18,7 @@ __all__ = [
     "ExhaustedError",
     "ForkFailedError",
     "ForkedProcessError",
+    "HandlerFailedError",
     "InternalError",
     "InvalidArgumentError",
     "InvalidStateError",
@@ -155,6 +156,10 @@ class BackendUnavailableError(SandboxSetError, code=24, name="BACKEND_UNAVAILABL
 
 class CircuitOpenError(SandboxSetError, code=25, name="CIRCUIT_OPEN", retryable=True):
     """Creates failed repeatedly and are suspended for a while."""
+
+
+class HandlerFailedError(SandboxSetError, code=26, name="HANDLER_FAILED"):
+    """What the runtime runs failed at a call; the runtime itself lives on. ``cause`` has the traceback."""
 
 
 class ForkedProcessError(SandboxSetError, code=30, name="FORKED_PROCESS"):

@@ -22,8 +22,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use sandboxset_keeper::{
-    Create, FORK_FD, FORK_FD_VARIABLE, Failure, FrameError, FromInit, LayerReport, LayerStatus, READY_LINE,
-    Runtime, ToCommand, ToInit,
+    Create, FAILED_PREFIX, FORK_FD, FORK_FD_VARIABLE, Failure, FrameError, FromInit, LayerReport,
+    LayerStatus, READY_LINE, Runtime, ToCommand, ToInit,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWUSER
 pub(crate) const EXIT_RUNTIME_ENDED: i32 = 70;
 /// The exit code of an init that could not be set up; the failure was sent.
 const EXIT_SETUP_FAILED: i32 = 71;
+
+/// The most that a runtime may say at once of being ready, or why it will not be.
+const MAX_READY_BYTES: usize = 512;
 
 /// How late timers may be, in nanoseconds: what the kernel starts the first process with.
 const TIMER_SLACK_NS: u64 = 50_000;
@@ -245,7 +248,7 @@ impl<'a> Init<'a> {
     /// Reads what the runtime says; false if it ended its line without being ready.
     fn read_ready(&mut self) -> bool {
         let Some(ready) = &self.ready else { return true };
-        let mut buffer = [0; 64];
+        let mut buffer = [0; MAX_READY_BYTES];
         let count = rustix::io::read(ready, &mut buffer).unwrap_or(0);
         self.ready_text.extend_from_slice(&buffer[..count]);
         if self.ready_text.starts_with(READY_LINE) {
@@ -257,7 +260,11 @@ impl<'a> Init<'a> {
         }
         let hopeful = count > 0 && READY_LINE.starts_with(&self.ready_text);
         if !hopeful && let Some(setup) = self.setup.take() {
-            let step = "start the runtime: it did not say READY".to_owned();
+            let said = self.ready_text.strip_prefix(FAILED_PREFIX).map(String::from_utf8_lossy);
+            let step = match said {
+                Some(reason) => format!("start the runtime: {}", reason.trim_end()),
+                None => "start the runtime: it did not say READY".to_owned(),
+            };
             let _ = sandboxset_keeper::send(&setup, &News::Failed(Failure { step, errno: 0 }), &[]);
         }
         hopeful

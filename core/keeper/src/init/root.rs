@@ -79,7 +79,18 @@ pub(crate) fn sources(create: &Create) -> (Vec<PathBuf>, Vec<PathBuf>) {
         Root::Directory(root) => vec![path(root)],
     };
     let binds = create.binds.iter().map(|bind| path(&bind.source));
-    (root, create.code_dir.as_deref().map(path).into_iter().chain(binds).collect())
+    let brings = brings(create).map(|bytes| path(bytes));
+    (root, create.code_dir.as_deref().map(path).into_iter().chain(brings).chain(binds).collect())
+}
+
+/// What is brought in from the host and is not there anyway.
+fn brings(create: &Create) -> impl Iterator<Item = &Vec<u8>> {
+    let is_there = |path: &[u8]| {
+        let dir = Path::new(OsStr::from_bytes(path)).components().nth(1);
+        create.root == Root::Host
+            && dir.is_some_and(|dir| HOST_DIRS.iter().any(|name| dir.as_os_str() == *name))
+    };
+    create.brings.iter().filter(move |path| !is_there(path))
 }
 
 /// Builds the root and moves into it. Afterwards this process is the sandbox's own user.
@@ -95,10 +106,14 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     if let Some(source) = &create.code_dir {
         trees.push(Tree { dir: None, parts: vec![part(source, Target::Path(b"/code".to_vec()))?] });
     }
+    let brought = brings(create).map(|path| part(path, Target::Path(path.clone())));
+    trees.push(Tree { dir: None, parts: brought.collect::<Result<_, _>>()? });
     let binds = collect_binds(create)?;
     let devices = dev::collect()?;
     let off = create.off.iter().any(|off| off == share::LAYER);
-    let (shared, sharing) = share::share(&trees, off)?;
+    let (mut shared, sharing) = share::share(&trees, off)?;
+    // These may lie in what is mounted after the root itself.
+    let brought = shared.split_off(shared.len() - trees.last().map_or(0, |brought| brought.parts.len()));
     drop(trees);
     report.push(sharing);
     confine::become_inner_user()?;
@@ -115,6 +130,13 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
         attach(&root, piece)?;
     }
     mount_own(&root, create, devices, report)?;
+    for (path, bytes) in &create.files {
+        let contents = Contents::Copy { bytes: bytes.clone(), mode: 0o444 };
+        attach(&root, &Piece { target: Target::Path(path.clone()), contents, is_dir: false })?;
+    }
+    for piece in &brought {
+        attach(&root, piece)?;
+    }
     for piece in &binds {
         attach(&root, piece).map_err(|failure| Failure { step: wanted_at(piece), ..failure })?;
     }

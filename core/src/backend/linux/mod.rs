@@ -252,6 +252,7 @@ impl LinuxBackend {
             ScratchDirs::Disk(base) => Some(base.join(format!("{}-{}", keeper.tag(), request.id.get()))),
         };
         let spec = &request.spec;
+        let runtime = spec.runtime.as_ref();
         let mut deadline = request.deadline;
         if let Some(ready_timeout) = spec.runtime.as_ref().map(|runtime| runtime.ready_timeout) {
             deadline = deadline.min(Instant::now().checked_add(ready_timeout).unwrap_or(deadline));
@@ -281,6 +282,15 @@ impl LinuxBackend {
                     writable: bind.writable,
                 })
                 .collect(),
+            brings: runtime
+                .map(|runtime| runtime.brings.iter().map(|path| path_bytes(path)).collect())
+                .unwrap_or_default(),
+            files: runtime
+                .filter(|_| parent.is_none())
+                .map(|runtime| {
+                    runtime.files.iter().map(|(path, bytes)| (path_bytes(path), bytes.to_vec())).collect()
+                })
+                .unwrap_or_default(),
             limits: limits(&spec.limits),
             disk_scratch: disk_scratch.as_deref().map(path_bytes),
             runtime: match (&spec.runtime, parent) {

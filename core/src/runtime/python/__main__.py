@@ -1,0 +1,181 @@
+"""What a Python runtime runs: preloads modules, is forked or not, and answers calls.
+
+Its arguments are ``key=value``: ``path`` and ``preload``, as often as wanted, ``handler`` and ``json``. A fork is told
+its own in the same form.
+"""
+
+import gc
+import importlib
+import os
+import sys
+import traceback
+
+# In isolated mode the directory of a script is not searched. Nothing of ours stays in the path of the user's imports.
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from sandboxset_runtime import calls, randomness, threads  # noqa: E402
+
+del sys.path[0]
+
+#: Where the init hears that we are ready, or why we never will be.
+READY_FD = 3
+#: The most bytes that are said there: a message must arrive in one piece.
+MOST_SAID = 400
+#: Where the code of the user's set is, if it has any.
+CODE_DIR = "/code"
+
+
+class Failure(Exception):
+    """Why there will be no runtime, in words for whoever asked for it."""
+
+
+class Settings:
+    """What a runtime, or a fork of one, was told."""
+
+    def __init__(self, arguments):
+        self.paths = []
+        self.preload = []
+        self.handler = None
+        self.json = False
+        for argument in arguments:
+            key, _, value = argument.partition("=")
+            if key == "path":
+                self.paths.append(value)
+            elif key == "preload":
+                self.preload.append(value)
+            elif key == "handler":
+                self.handler = value
+            elif key == "json":
+                self.json = value == "1"
+            else:
+                raise Failure(f"{argument!r} is no argument of a Python runtime")
+
+    @classmethod
+    def of_fork(cls, arguments):
+        """Those of a fork, which are a whole command like the one that started its parent, or nothing."""
+        if not arguments:
+            return cls([])
+        for index, argument in enumerate(arguments):
+            if argument.endswith("/sandboxset_runtime/__main__.py"):
+                return cls(arguments[index + 1 :])
+        raise Failure(f"a fork of a Python runtime cannot become {arguments[0]!r}")
+
+
+def main():
+    """Lives until the sandbox ends; answers the exit code if there is nothing to live for."""
+    settings = Settings(sys.argv[1:])
+    prepare(settings, forked=False)
+    while "SANDBOXSET_FORK_FD" in os.environ:
+        arguments = be_forked()
+        if arguments is None:
+            return 0
+        # From here on we are a fork of who came here, in a sandbox of our own.
+        settings = Settings.of_fork(arguments)
+        prepare(settings, forked=True)
+    answer = calls.answering(load_handler(settings.handler), settings.json)
+    listener = calls.listen(os.environ["SANDBOXSET_SOCKET"])
+    say(b"READY\n")
+    calls.serve(listener, answer)
+    return 0
+
+
+def prepare(settings, forked):
+    """Makes everything that was asked for importable, and imports what is to be there already."""
+    if forked:
+        # What the parent found, or missed, where the code of its own sandbox is.
+        for path in [path for path in sys.path_importer_cache if path.startswith(CODE_DIR)]:
+            del sys.path_importer_cache[path]
+    wanted = [CODE_DIR] if os.path.isdir(CODE_DIR) else []
+    wanted += settings.paths
+    for path in wanted:
+        # Python would only say that there is no such module.
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise Failure(f"{path}: the user of the sandbox may not read it")
+    sys.path[:] = wanted + [path for path in sys.path if path not in wanted]
+    for name in settings.preload:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            raise Failure(f"preload {name}: {describe(error)}") from error
+        if "SANDBOXSET_FORK_FD" in os.environ and threads.are_left():
+            raise Failure(f"preload {name}: it started a thread, and what has threads cannot be forked")
+
+
+def be_forked():
+    """Serves forks; answers the arguments of one in each, and None in the server when nobody asks any more."""
+    from sandboxset_runtime import zygote
+
+    # What is collected now is not collected in every child, and what is frozen is not written to by a collection,
+    # so that its pages stay shared.
+    gc.collect()
+    gc.freeze()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    say(b"READY\n")
+    child = zygote.serve()
+    if child is None:
+        return None
+    arguments, environment = child
+    os.environ.clear()
+    os.environb.update(environment)
+    sys.argv[:] = arguments
+    randomness.renew()
+    return arguments
+
+
+def load_handler(name):
+    """The function that is called ``module:function``."""
+    if name is None:
+        return None
+    module_name, _, function_name = name.partition(":")
+    try:
+        handler = importlib.import_module(module_name)
+        for part in function_name.split("."):
+            handler = getattr(handler, part)
+    except BaseException as error:
+        raise Failure(f"handler {name}: {describe(error)}") from error
+    if not callable(handler):
+        raise Failure(f"handler {name}: a {type(handler).__name__} cannot be called")
+    return handler
+
+
+def say(line):
+    """Tells the init in one message."""
+    os.write(READY_FD, line)
+    if line == b"READY\n" and "SANDBOXSET_FORK_FD" not in os.environ:
+        os.close(READY_FD)
+
+
+def describe(error):
+    """An exception in one line."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def run():
+    """Runs `main`, and says why if it fails."""
+    try:
+        code = main()
+    except Failure as failure:
+        cause = failure.__cause__
+        if cause is not None:
+            traceback.print_exception(type(cause), cause, cause.__traceback__)
+        text = str(failure)
+        code = 1
+    except BaseException as error:
+        traceback.print_exc()
+        text = describe(error)
+        code = 1
+    if code != 0:
+        print(text, file=sys.stderr)
+        said = b"FAILED " + text.encode("utf-8", "backslashreplace").replace(b"\n", b" ")
+        try:
+            os.write(READY_FD, said[:MOST_SAID])
+        except OSError:
+            pass  # It was ready once, so nobody listens any more; the text is in the log.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not through the end of the interpreter, which joins threads that may never end.
+    os._exit(code)
+
+
+run()

@@ -1,0 +1,1 @@
+../../../../include/sandboxset_zygote.h

@@ -1,0 +1,60 @@
+"""The fork server: the C library beside this file speaks the fork protocol, and keeps its hands off Python's state."""
+
+import ctypes
+import os
+import signal
+
+_LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zygote.so")
+
+
+class _Child(ctypes.Structure):
+    """What a fork was told: a ``struct sandboxset_zygote_child``."""
+
+    _fields_ = [
+        ("argc", ctypes.c_int),
+        ("argv", ctypes.POINTER(ctypes.c_char_p)),
+        ("envp", ctypes.POINTER(ctypes.c_char_p)),
+    ]
+
+
+def _address(function):
+    return ctypes.cast(function, ctypes.c_void_p)
+
+
+def _prepared():
+    # A PyDLL keeps the lock of the interpreter, which a fork must be the holder of.
+    serve = ctypes.PyDLL(_LIBRARY, use_errno=True).sandboxset_python_serve
+    serve.restype = ctypes.c_int
+    serve.argtypes = [ctypes.c_void_p] * 3 + [ctypes.POINTER(_Child)]
+    python = ctypes.pythonapi
+    hooks = [_address(python.PyOS_BeforeFork), _address(python.PyOS_AfterFork_Parent)]
+    return serve, hooks + [_address(python.PyOS_AfterFork_Child)]
+
+
+# Now, and not in every child that is a server in its turn: there the file is not.
+_SERVE, _HOOKS = _prepared()
+
+
+def serve():
+    """Serves forks. Answers a fork's arguments and its environment in each fork, None in the server at the end."""
+    child = _Child()
+    result = _SERVE(*_HOOKS, ctypes.byref(child))
+    if result == 0:
+        return None
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"the fork server: {os.strerror(number)}")
+    # It was ignored by who started us, so that the kernel reaped for it; programs expect to reap their own.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    arguments = [os.fsdecode(child.argv[index]) for index in range(child.argc)]
+    return arguments, _environment(child.envp)
+
+
+def _environment(strings):
+    variables = {}
+    index = 0
+    while strings[index] is not None:
+        key, _, value = strings[index].partition(b"=")
+        variables[key] = value
+        index += 1
+    return variables
