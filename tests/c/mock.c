@@ -107,7 +107,7 @@ static void a_failing_unpause(void) {
 
 static void a_hanging_create(void) {
   sandboxset_backend *backend = NULL;
-  sandboxset *set = mock_set(2, &backend);
+  sandboxset *set = mock_set(1, &backend);
   sandboxset_mock_fault fault;
   sandboxset_mock_fault_init(&fault, sizeof fault);
   fault.kind = SANDBOXSET_MOCK_HANG;
