@@ -286,6 +286,9 @@
 // The version of this header as one number that grows: major * 1000000 + minor * 1000 + patch.
 #define SANDBOXSET_VERSION_NUMBER 1000
 
+// The parent of the root of a tree: there is none.
+#define SANDBOXSET_TREE_NO_PARENT UINT64_MAX
+
 // A set: all sandboxes of one function. Thread-safe.
 typedef struct sandboxset sandboxset;
 
@@ -337,6 +340,9 @@ typedef struct sandboxset_report sandboxset_report;
 
 // A list of texts, each with a count. Immutable.
 typedef struct sandboxset_tally sandboxset_tally;
+
+// A proposal which common sets of packages deserve a parent of their own. Immutable.
+typedef struct sandboxset_tree sandboxset_tree;
 
 // How a Linux backend works. Initialise it with sandboxset_linux_options_init.
 typedef struct sandboxset_linux_options {
@@ -758,6 +764,64 @@ typedef struct sandboxset_stats {
   // Forks of sandboxes of this set that failed.
   uint64_t fork_failures;
 } sandboxset_stats;
+
+// A package that functions import. Initialise it with sandboxset_package_init. Everything it points to is copied by
+// sandboxset_propose_tree.
+typedef struct sandboxset_package {
+  // sizeof(sandboxset_package).
+  size_t struct_size;
+  // What functions and other packages call it. Required.
+  const char *name;
+  // How long importing it takes when all it requires is there already, in nanoseconds; default 0.
+  uint64_t import_time_ns;
+  // How much memory it takes once it is imported, in bytes, without what it requires; default 0.
+  uint64_t memory_bytes;
+  // The names of the packages that are imported with it, and a final NULL. Default NULL: none.
+  const char *const *required;
+} sandboxset_package;
+
+// A function that is to be forked from a node of the tree. Initialise it with sandboxset_function_imports_init.
+// Everything it points to is copied by sandboxset_propose_tree.
+typedef struct sandboxset_function_imports {
+  // sizeof(sandboxset_function_imports).
+  size_t struct_size;
+  // What it is called. Required.
+  const char *name;
+  // The names of the packages that it imports, and a final NULL; what they require need not be listed. Default
+  // NULL: none.
+  const char *const *imports;
+  // How often it is started, in whatever unit is the same for all; 0 is never. Default 1.
+  double weight;
+} sandboxset_function_imports;
+
+// How large a tree may become. Initialise it with sandboxset_tree_limits_init.
+typedef struct sandboxset_tree_limits {
+  // sizeof(sandboxset_tree_limits).
+  size_t struct_size;
+  // Nodes at most, the root included; default 16. At least 1.
+  uint64_t max_nodes;
+  // What all nodes together may take, in bytes; default UINT64_MAX, no limit. What a node has from its parent is
+  // shared and counts once.
+  uint64_t memory_bytes;
+  // What a node takes beyond the packages it adds, in bytes; default 1 MiB, for the process and what is copied
+  // when the packages are used.
+  uint64_t node_bytes;
+} sandboxset_tree_limits;
+
+// A parent to preload. Set struct_size before the call that fills it.
+typedef struct sandboxset_tree_node {
+  // sizeof(sandboxset_tree_node).
+  size_t struct_size;
+  // The index of its own parent, which is smaller than its own; SANDBOXSET_TREE_NO_PARENT for the root.
+  uint64_t parent;
+  // What it imports beyond what its parent has, in an order in which everything comes after what it requires, and
+  // a final NULL; empty for the root. Borrowed from the tree.
+  const char *const *preload;
+  // How many these are, without the final NULL.
+  uint64_t preload_length;
+  // What it takes beyond its parent, in bytes.
+  uint64_t memory_bytes;
+} sandboxset_tree_node;
 
 // Success.
 #define SANDBOXSET_OK 0
@@ -1370,6 +1434,61 @@ const char *sandboxset_version(void);
 // The version of the library that is loaded, as SANDBOXSET_VERSION_NUMBER; compare the two to find a program
 // that was compiled for a newer library than it runs with. Works in a forked child.
 uint32_t sandboxset_version_number(void);
+
+// Fills the package with its defaults. `struct_size` is sizeof(sandboxset_package).
+void sandboxset_package_init(struct sandboxset_package *package, size_t struct_size);
+
+// Fills the function with its defaults. `struct_size` is sizeof(sandboxset_function_imports).
+void sandboxset_function_imports_init(struct sandboxset_function_imports *function, size_t struct_size);
+
+// Fills the limits with their defaults. `struct_size` is sizeof(sandboxset_tree_limits).
+void sandboxset_tree_limits_init(struct sandboxset_tree_limits *limits, size_t struct_size);
+
+// Proposes a tree of parents for functions, from what they import and how often they are started. A function can be
+// forked from any parent that has loaded nothing but what the function imports anyway.
+//
+// `functions` and `packages` are arrays of pointers, and may be NULL where their length is 0; `limits` may be NULL for
+// the defaults. The answer depends on nothing but the arguments.
+//
+// SANDBOXSET_INVALID_ARGUMENT, with the field: a package or function that is listed twice or has no name, an import
+// that is not among the packages, a weight that is negative or no number, no node allowed, or less memory than the
+// root takes.
+sandboxset_code sandboxset_propose_tree(const struct sandboxset_function_imports *const *functions,
+                                        size_t functions_length,
+                                        const struct sandboxset_package *const *packages,
+                                        size_t packages_length,
+                                        const struct sandboxset_tree_limits *limits,
+                                        struct sandboxset_tree **out_tree,
+                                        struct sandboxset_error **out_error);
+
+// Answers how many nodes there are, at least one. The first one is the root, and every other one comes after its
+// parent.
+sandboxset_code sandboxset_tree_count(const struct sandboxset_tree *tree,
+                                      size_t *out_count,
+                                      struct sandboxset_error **out_error);
+
+// Fills `node` with the node at `index`, counted from 0.
+sandboxset_code sandboxset_tree_get_node(const struct sandboxset_tree *tree,
+                                         size_t index,
+                                         struct sandboxset_tree_node *node,
+                                         struct sandboxset_error **out_error);
+
+// Answers the index of the node to fork a function from. `function` is its index in the array that the tree was
+// proposed from.
+sandboxset_code sandboxset_tree_placement(const struct sandboxset_tree *tree,
+                                          size_t function,
+                                          size_t *out_node,
+                                          struct sandboxset_error **out_error);
+
+// Answers what is imported on the request path, over all functions, weight times seconds: if every function starts
+// from nothing, and if every function is forked from its node.
+sandboxset_code sandboxset_tree_import_time(const struct sandboxset_tree *tree,
+                                            double *out_without,
+                                            double *out_with,
+                                            struct sandboxset_error **out_error);
+
+// Frees the tree and all that was borrowed from it. Accepts NULL.
+void sandboxset_tree_free(struct sandboxset_tree *tree);
 
 #ifdef __cplusplus
 }  // extern "C"

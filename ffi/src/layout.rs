@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::mem::offset_of;
 
 use crate::options::Plain;
-use crate::{backend, binding, command, config, dir, event, get_options, mock, report, spec, stats, usage};
+use crate::{
+    backend, binding, command, config, dir, event, get_options, mock, report, spec, stats, usage, zygote_tree,
+};
 
 macro_rules! layout {
     ($table:ident, $($module:ident::$name:ident { $($field:ident),* $(,)? })*) => {$(
@@ -49,6 +51,10 @@ fn the_layout_is_the_frozen_one() {
             quarantined, waiting, gets, hits, misses_empty, misses_all_busy, misses_fresh_only,
             misses_unhealthy, misses_other, waits, timeouts, created, create_failures, puts, destroyed,
             resets, reset_failures, forks, fork_failures }
+        zygote_tree::sandboxset_package { struct_size, name, import_time_ns, memory_bytes, required }
+        zygote_tree::sandboxset_function_imports { struct_size, name, imports, weight }
+        zygote_tree::sandboxset_tree_limits { struct_size, max_nodes, memory_bytes, node_bytes }
+        zygote_tree::sandboxset_tree_node { struct_size, parent, preload, preload_length, memory_bytes }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/c/layout.txt");
     if std::env::var_os("SANDBOXSET_REWRITE").is_some() {

@@ -50,3 +50,4 @@ pub mod stats;
 pub mod tally;
 pub mod usage;
 pub mod version;
+pub mod zygote_tree;

@@ -11,8 +11,20 @@ use support::{Compiler, Linking, SKIPPED, libraries, repository, run, scratch, s
 const WARNINGS_ARE_FATAL: &str = "halt_on_error=1:abort_on_error=0";
 
 /// The programs that need nothing but memory. Every C file of the directory is in one of the two lists.
-const ON_MOCKS: &[&str] =
-    &["bad_input", "cancel", "events", "exec", "fork", "late", "mock", "parents", "ref", "set", "threads"];
+const ON_MOCKS: &[&str] = &[
+    "bad_input",
+    "cancel",
+    "events",
+    "exec",
+    "fork",
+    "late",
+    "mock",
+    "parents",
+    "ref",
+    "set",
+    "threads",
+    "tree",
+];
 /// The programs that make real sandboxes.
 const ON_LINUX: &[&str] = &["linux"];
 
