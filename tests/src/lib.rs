@@ -6,6 +6,7 @@
 pub mod attacks;
 pub mod census;
 pub mod chaos;
+pub mod evil;
 pub mod frozen;
 pub mod kernel;
 pub mod lacks;

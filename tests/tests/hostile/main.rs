@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
+mod evil_init;
 mod handover;
 mod neighbours;
 mod objects;

@@ -13,6 +13,12 @@ use sandboxset_tests::census::{Census, Scope};
 
 pub(crate) const HANG: Duration = Duration::from_secs(60);
 
+/// The census counts the whole process's descriptors, and bombs need the machine to themselves.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// A set of real sandboxes. When it goes, so has everything of it, or the test fails.
 pub(crate) struct Guarded {
     set: Option<SandboxSet>,
@@ -32,9 +38,7 @@ impl Guarded {
     }
 
     pub(crate) fn with_options(options: LinuxOptions, spec: SandboxSpec, scratch_dirs: ScratchDirs) -> Self {
-        // The census counts the whole process's descriptors, and bombs need the machine to themselves.
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let alone = alone();
         let scope = Scope::own();
         let before = scope.take();
         let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(options).unwrap());

@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
-use sandboxset_keeper::Failure;
+use sandboxset_keeper::{FOREIGN_MOUNTS_STEP, Failure};
 
 use super::Keeper;
 use super::sandbox::{Sandbox, failure};
@@ -45,7 +45,7 @@ impl Sandbox {
         // but its own, and nobody enters another without the rights over it.
         let inode = rustix::fs::fstat(namespace).map(|stat| stat.st_ino).ok();
         if inode.is_none() || self.mounts.is_some_and(|known| inode != Some(known)) {
-            return Err(refused("recognise its mount namespace"));
+            return Err(refused(FOREIGN_MOUNTS_STEP));
         }
         match sys::clone3(0, None).map_err(|errno| failure("start a mounter", errno))? {
             Forked::Parent(_, pidfd) => {

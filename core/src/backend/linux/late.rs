@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use sandboxset_keeper::{
-    BindLate, Bytes, FromInit, MounterResult, SECRETS_DIR, SecretFile, ToInit, ToKeeper, UnbindLate,
+    BindLate, Bytes, FOREIGN_MOUNTS_STEP, FromInit, MounterResult, SECRETS_DIR, SecretFile, ToInit, ToKeeper,
+    UnbindLate,
 };
 
 use super::cgroup::Tightened;
@@ -155,6 +156,9 @@ fn answer(sandbox: &Inner, reply: &OwnedFd, deadline: Instant) -> Result<Vec<Byt
     }
     match sandboxset_keeper::receive::<MounterResult>(reply) {
         Ok((Ok(made), _)) => Ok(made),
+        Ok((Err(failure), _)) if failure.step == FOREIGN_MOUNTS_STEP => {
+            Err(fault::hostile(Phase::Bind, sandbox.id, "it opened other mounts than its own"))
+        }
         Ok((Err(failure), _)) => {
             if let Some(refused) = fault::target("binding.binds.target", &failure) {
                 return Err(refused.with_phase(Phase::Bind).with_sandbox(sandbox.id));
