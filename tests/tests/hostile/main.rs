@@ -5,6 +5,7 @@
 
 mod evil_init;
 mod handover;
+mod kernel_log;
 mod neighbours;
 mod objects;
 mod planted;
