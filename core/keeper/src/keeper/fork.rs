@@ -33,12 +33,11 @@ impl Keeper {
     pub(super) fn join_ahead(&mut self, recipe: &Arc<Create>) {
         let Some(parent_id) = recipe.parent else { return };
         let sources = Sources::of(recipe, &mut self.mounts);
-        match self.prepare_below(recipe, parent_id) {
-            Ok(mut shell) => match shell.furnish(recipe) {
+        if let Ok(mut shell) = self.prepare_below(recipe, parent_id) {
+            match shell.furnish(recipe) {
                 Ok(()) => return self.stock.add_below(recipe, shell, sources),
                 Err(_) => self.drop_shell(shell),
-            },
-            Err(_) => {}
+            }
         }
         self.stock.block(recipe);
     }
