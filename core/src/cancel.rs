@@ -96,6 +96,12 @@ impl Drop for CancelRegistration {
     }
 }
 
+impl std::fmt::Debug for CancelRegistration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CancelRegistration").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish()

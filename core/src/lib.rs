@@ -12,6 +12,7 @@ mod forked;
 mod runtime;
 mod sandbox;
 mod set;
+mod task;
 mod threads;
 mod zygote_tree;
 
@@ -23,6 +24,7 @@ pub use forked::in_forked_child;
 pub use runtime::PythonRuntime;
 pub use sandbox::*;
 pub use set::*;
+pub use task::Task;
 pub use zygote_tree::{
     FunctionImports, ImportTime, Package, TreeLimits, ZygoteNode, ZygoteTree, propose_tree,
 };

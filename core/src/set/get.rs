@@ -7,33 +7,53 @@ use super::bound::Bound;
 use super::entry::Entry;
 use super::inner::{Inner, closed, refused};
 use super::sandbox_ref::SandboxRef;
-use super::slots::{Delivery, Loan, Refusal, Ticket};
+use super::slots::{Delivery, Loan, Ticket};
 use super::waiters::{GaveUp, Waiter};
 use crate::{Acquire, Error, ErrorCode, GetOptions, LateBinding, MissReason, Phase, Result};
 
 /// What a look at the slots gave.
-enum Look {
+pub(super) enum Look {
     Loan(Loan<Arc<Entry>>),
-    Wait(Ticket),
+    Wait(Arc<Waiter>, Ticket),
+}
+
+/// How far a get has come that found nothing useful at its first look.
+#[derive(Debug)]
+pub(super) struct Get {
+    timeout: Duration,
+    pub(super) deadline: Duration,
+    ticket: Option<Ticket>,
+    /// Something idle was useless.
+    pub(super) unhealthy: bool,
+    counted: bool,
 }
 
 impl Inner {
     #[inline]
     pub(super) fn get(self: &Arc<Self>, options: &GetOptions) -> Result<SandboxRef> {
+        match self.begin(options)? {
+            Ok(sandbox) => Ok(sandbox),
+            Err(get) => self.get_slowly(options, get),
+        }
+    }
+
+    /// The first look of a get: a sandbox, or what it takes to go on.
+    #[inline(always)]
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        options: &GetOptions,
+    ) -> Result<std::result::Result<SandboxRef, Get>> {
         if let Some(cancel) = &options.cancel {
             cancel.check(Phase::Wait)?;
         }
         if let Some(binding) = &options.binding {
             self.check_binding(binding)?;
-            return self.get_slowly(options, false);
+            return Ok(Err(Get::new(self, options, false)));
         }
         let Some(loan) = self.decide(|slots, effects| slots.take(options.acquire, effects)) else {
-            return self.get_slowly(options, false);
+            return Ok(Err(Get::new(self, options, false)));
         };
-        match self.resume(loan) {
-            Some(sandbox) => Ok(sandbox),
-            None => self.get_slowly(options, true),
-        }
+        Ok(self.resume(loan).ok_or_else(|| Get::new(self, options, true)))
     }
 
     /// The part of a get that neither waits nor creates; `None` if that did not give a sandbox.
@@ -57,7 +77,7 @@ impl Inner {
 
     /// As `resume`, but binds what the holder to be asked for. A sandbox to which it cannot be bound is destroyed, and
     /// no other is tried: what was asked for may be the reason.
-    fn resume_with(
+    pub(super) fn resume_with(
         self: &Arc<Self>,
         loan: Loan<Arc<Entry>>,
         binding: Option<&LateBinding>,
@@ -88,60 +108,60 @@ impl Inner {
     }
 
     #[cold]
-    fn get_slowly(self: &Arc<Self>, options: &GetOptions, unhealthy: bool) -> Result<SandboxRef> {
-        let timeout = options.timeout.unwrap_or(self.config.get_timeout);
-        let clock = &self.config.clock;
-        let deadline = clock.now().saturating_add(timeout);
-        let (mut ticket, mut unhealthy, mut counted) = (None, unhealthy, false);
+    fn get_slowly(self: &Arc<Self>, options: &GetOptions, mut get: Get) -> Result<SandboxRef> {
         loop {
-            if let Some(cancel) = &options.cancel {
-                cancel.check(Phase::Wait)?;
-            }
-            let waiter = Arc::new(Waiter::default());
-            // Looking and queueing is one step, or a put in between would go unnoticed.
-            let look = self.decide(|slots, effects| {
-                let idle = match ticket {
-                    None => slots.take(options.acquire, effects),
-                    Some(_) => slots.take_again(options.acquire, effects),
-                };
-                if let Some(loan) = idle {
-                    return Ok(Look::Loan(loan));
-                }
-                if !counted {
-                    counted = true;
-                    let reason = slots.miss_reason(options.acquire);
-                    slots.count_miss(if unhealthy { MissReason::Unhealthy } else { reason });
-                }
-                slots
-                    .enqueue(ticket, options.acquire, options.no_wait, Arc::clone(&waiter), effects)
-                    .map(Look::Wait)
-            });
-            let loan = match look.map_err(|refusal| self.refuse(refusal))? {
+            let loan = match self.look(options, &mut get)? {
                 Look::Loan(loan) => loan,
-                Look::Wait(mine) => {
-                    ticket = Some(mine);
-                    self.wait(&waiter, mine, timeout, deadline, options)?
+                Look::Wait(waiter, ticket) => {
+                    match waiter.wait(&self.config.clock, get.deadline, options.cancel.as_ref()) {
+                        Ok(delivery) => accept(delivery)?,
+                        Err(gave_up) => {
+                            self.give_up(ticket, gave_up, &get)?;
+                            self.accept_late(waiter.wait_for_delivery(), gave_up)?
+                        }
+                    }
                 }
             };
             if let Some(sandbox) = self.resume_with(loan, options.binding.as_ref())? {
                 return Ok(sandbox);
             }
-            unhealthy = true;
+            get.unhealthy = true;
         }
     }
 
-    fn wait(
-        self: &Arc<Self>,
-        waiter: &Arc<Waiter>,
-        ticket: Ticket,
-        timeout: Duration,
-        deadline: Duration,
-        options: &GetOptions,
-    ) -> Result<Loan<Arc<Entry>>> {
-        let gave_up = match waiter.wait(&self.config.clock, deadline, options.cancel.as_ref()) {
-            Ok(delivery) => return accept(delivery),
-            Err(gave_up) => gave_up,
-        };
+    /// Takes what is idle, or else queues.
+    pub(super) fn look(self: &Arc<Self>, options: &GetOptions, get: &mut Get) -> Result<Look> {
+        if let Some(cancel) = &options.cancel {
+            cancel.check(Phase::Wait)?;
+        }
+        let waiter = Arc::new(Waiter::default());
+        // Looking and queueing is one step, or a put in between would go unnoticed.
+        let look = self.decide(|slots, effects| {
+            let idle = match get.ticket {
+                None => slots.take(options.acquire, effects),
+                Some(_) => slots.take_again(options.acquire, effects),
+            };
+            if let Some(loan) = idle {
+                return Ok(Look::Loan(loan));
+            }
+            if !get.counted {
+                get.counted = true;
+                let reason = slots.miss_reason(options.acquire);
+                slots.count_miss(if get.unhealthy { MissReason::Unhealthy } else { reason });
+            }
+            slots
+                .enqueue(get.ticket, options.acquire, options.no_wait, Arc::clone(&waiter), effects)
+                .map(|ticket| Look::Wait(waiter, ticket))
+        });
+        let look = look.map_err(|refusal| refused(refusal, self.config.max_waiters))?;
+        if let Look::Wait(_, ticket) = &look {
+            get.ticket = Some(*ticket);
+        }
+        Ok(look)
+    }
+
+    /// Leaves the queue. Without an error the delivery was decided first and is on its way.
+    pub(super) fn give_up(self: &Arc<Self>, ticket: Ticket, gave_up: GaveUp, get: &Get) -> Result<()> {
         let abandoned = self.decide(|slots, effects| {
             let abandoned = slots.abandon(ticket, effects);
             if abandoned.is_some() && gave_up == GaveUp::TimedOut {
@@ -150,29 +170,43 @@ impl Inner {
             abandoned
         });
         match (abandoned, gave_up) {
-            (Some((why, last_error)), GaveUp::TimedOut) => Err(timed_out(timeout, &why, last_error)),
+            (Some((why, last_error)), GaveUp::TimedOut) => Err(timed_out(get.timeout, &why, last_error)),
             (Some(_), GaveUp::Cancelled) => Err(cancelled()),
-            // The delivery was decided first. For a deadline that is good news; after a cancel nobody is there to
-            // use the sandbox, so it goes to the next.
-            (None, GaveUp::TimedOut) => accept(waiter.wait_for_delivery()),
-            (None, GaveUp::Cancelled) => {
-                let loan = accept(waiter.wait_for_delivery())?;
-                self.decide(|slots, _| {
-                    slots.decline(loan.lease);
-                    loan.occupant.decline(loan.lease.generation);
-                });
-                self.take_back(&loan.occupant, loan.lease);
-                Err(cancelled())
-            }
+            (None, _) => Ok(()),
         }
     }
 
-    fn refuse(&self, refusal: Refusal) -> Error {
-        refused(refusal, self.config.max_waiters)
+    /// Leaves the queue of a caller that is gone; false if a delivery is on its way.
+    pub(super) fn leave(self: &Arc<Self>, ticket: Ticket) -> bool {
+        self.decide(|slots, effects| slots.abandon(ticket, effects)).is_some()
+    }
+
+    /// What to do with a delivery that came when the caller had given up. For a deadline it is good news; after a
+    /// cancel nobody is there to use the sandbox, so it goes to the next.
+    pub(super) fn accept_late(
+        self: &Arc<Self>,
+        delivery: Delivery<Arc<Entry>>,
+        gave_up: GaveUp,
+    ) -> Result<Loan<Arc<Entry>>> {
+        let loan = accept(delivery)?;
+        if gave_up == GaveUp::Cancelled {
+            self.decline(&loan);
+            return Err(cancelled());
+        }
+        Ok(loan)
     }
 }
 
-fn accept(delivery: Delivery<Arc<Entry>>) -> Result<Loan<Arc<Entry>>> {
+impl Get {
+    #[cold]
+    fn new(set: &Inner, options: &GetOptions, unhealthy: bool) -> Self {
+        let timeout = options.timeout.unwrap_or(set.config.get_timeout);
+        let deadline = set.config.clock.now().saturating_add(timeout);
+        Get { timeout, deadline, ticket: None, unhealthy, counted: false }
+    }
+}
+
+pub(super) fn accept(delivery: Delivery<Arc<Entry>>) -> Result<Loan<Arc<Entry>>> {
     match delivery {
         Delivery::Loan(loan) => Ok(loan),
         Delivery::Failed(error) => Err(error),

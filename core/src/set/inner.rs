@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::entry::Entry;
 use super::events::Hub;
 use super::parents::Parents;
-use super::slots::{Admission, Effect, Lease, Loan, Refusal, Released, Sizes, Slots};
+use super::slots::{Admission, Delivery, Effect, Lease, Loan, Refusal, Released, Sizes, Slots};
 use super::waiters::Waiter;
 use crate::clock::{self, Clock, Timer};
 use crate::sandbox::Killer;
@@ -147,6 +147,16 @@ impl Inner {
         debug_assert!(released == Released::Done || entry.guard.is_dead());
     }
 
+    /// What to do with a sandbox that was meant for somebody who is gone: it is the next one's.
+    #[cold]
+    pub(super) fn decline(self: &Arc<Self>, loan: &Loan<Arc<Entry>>) {
+        self.decide(|slots, _| {
+            slots.decline(loan.lease);
+            loan.occupant.decline(loan.lease.generation);
+        });
+        self.take_back(&loan.occupant, loan.lease);
+    }
+
     /// Ends a sandbox that is out, if the lease still is the current one.
     #[cold]
     pub(super) fn end(self: &Arc<Self>, lease: Lease, reason: impl Into<Cow<'static, str>>) {
@@ -158,7 +168,11 @@ impl Inner {
         let mut settling = None;
         for effect in effects {
             match effect {
-                Effect::Deliver { waiter, delivery } => waiter.complete(delivery),
+                Effect::Deliver { waiter, delivery } => {
+                    if let Some(Delivery::Loan(loan)) = waiter.complete(delivery) {
+                        self.decline(&loan);
+                    }
+                }
                 Effect::Create { slot } => self.start_create(slot),
                 // Last, because it may block, and nobody waits for it. At most one: this is its maker's thread.
                 Effect::Settle(loan) => settling = Some(loan),

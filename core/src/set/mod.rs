@@ -1,11 +1,13 @@
 //! The set: all sandboxes of one function.
 
+mod asynchronous;
 mod bound;
 mod call;
 mod config;
 mod entry;
 mod events;
 mod get;
+mod get_async;
 mod inner;
 mod leased;
 mod maintain;
@@ -20,6 +22,7 @@ mod waiters;
 pub use config::{Acquire, Config, GetOptions, Reuse};
 pub(crate) use events::{Ended, Hub};
 pub use events::{Event, EventKind, EventStream};
+pub use get_async::GetFuture;
 pub use sandbox_ref::{MAX_CALL_BYTES, SandboxRef, SandboxState};
 pub use set::{CloseReport, SandboxSet};
 pub use stats::{MissReason, Stats};
