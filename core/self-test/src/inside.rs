@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, Bind, Command, Config, GetOptions, Limits, Outcome, SandboxRef, SandboxSet, SandboxSpec,
+    Backend, Bind, Command, Config, GetOptions, Limits, Outcome, Runtime, SandboxRef, SandboxSet, SandboxSpec,
 };
 
 use crate::Failure;
@@ -36,15 +36,48 @@ const HANG: Duration = Duration::from_secs(60);
 /// Ended by the limit on memory: refused.
 const OUT_OF_MEMORY: Answer = Answer { code: Some(0), said: String::new() };
 
-/// Runs all jobs in sandboxes that have the directory `privileged`, with `starts` other commands beside those that
-/// watch how commands start. Answers whether two sandboxes are two users of the host.
+/// Where attempts are made.
+struct Sandboxes {
+    set: SandboxSet,
+    /// Whose sandboxes are forked to make those of the set. Attempts are then made by what was forked.
+    parents: Option<SandboxSet>,
+}
+
+/// Runs all jobs as commands in sandboxes that have the directory `privileged`, with `starts` other commands beside
+/// those that watch how commands start. Answers whether two sandboxes are two users of the host.
 pub fn inside(
     program: &[u8],
     privileged: &Path,
     jobs: &[Job],
     starts: u64,
-    mut answer: impl FnMut(Answer),
+    answer: impl FnMut(Answer),
 ) -> Result<bool, Failure> {
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default())?);
+    let set = SandboxSet::new(backend, spec(privileged), Config::default())?;
+    Sandboxes { set, parents: None }.try_all(program, jobs, starts, answer)
+}
+
+/// The same in forked sandboxes, by processes that what was forked starts: it is a copy of `server`, a fork server with
+/// this name below `/privileged` which runs what it is asked for. What looks at other processes is run as a command.
+pub fn inside_forks(
+    program: &[u8],
+    privileged: &Path,
+    server: &str,
+    jobs: &[Job],
+    starts: u64,
+    answer: impl FnMut(Answer),
+) -> Result<bool, Failure> {
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default())?);
+    let mut runtime = Runtime::new([format!("/privileged/{server}")]);
+    runtime.forks = true;
+    let parent = SandboxSpec { runtime: Some(runtime), ..spec(privileged) };
+    let parents = SandboxSet::new(Arc::clone(&backend), parent, Config::default())?;
+    let config = Config { parent: Some(parents.clone()), ..Config::default() };
+    let set = SandboxSet::new(backend, spec(privileged), config)?;
+    Sandboxes { set, parents: Some(parents) }.try_all(program, jobs, starts, answer)
+}
+
+fn spec(privileged: &Path) -> SandboxSpec {
     let limits = Limits {
         memory_bytes: MEMORY,
         pids: PIDS as u32,
@@ -53,54 +86,83 @@ pub fn inside(
         ..Limits::default()
     };
     let bind = Bind { source: privileged.into(), target: "/privileged".into(), writable: false };
-    let spec = SandboxSpec { binds: vec![bind], limits, ..SandboxSpec::default() };
-    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default())?);
-    let set = SandboxSet::new(backend, spec, Config::default())?;
-    let mut sandbox = fresh(&set, program)?;
-    let nothing = Job { args: vec!["true".to_owned()], cwd: None };
-    for job in jobs {
-        let (mut result, out_of_memory) = attempt(&sandbox, job, starts);
-        // Whoever destroyed the sandbox got further than a probe may, unless it used up its own memory.
-        if attempt(&sandbox, &nothing, 0).0.code != Some(0) {
-            result.said.push_str("\nthe sandbox is dead");
-            if !out_of_memory {
-                result.code = Some(1);
+    SandboxSpec { binds: vec![bind], limits, ..SandboxSpec::default() }
+}
+
+impl Sandboxes {
+    fn try_all(
+        &self,
+        program: &[u8],
+        jobs: &[Job],
+        starts: u64,
+        mut answer: impl FnMut(Answer),
+    ) -> Result<bool, Failure> {
+        let mut sandbox = self.fresh(program)?;
+        let nothing = Job { args: vec!["true".to_owned()], cwd: None };
+        for job in jobs {
+            let (mut result, out_of_memory) = self.attempt(&sandbox, job, starts);
+            // Whoever destroyed the sandbox got further than a probe may, unless it used up its own memory.
+            if self.attempt(&sandbox, &nothing, 0).0.code != Some(0) {
+                result.said.push_str("\nthe sandbox is dead");
+                if !out_of_memory {
+                    result.code = Some(1);
+                }
+                let _ = sandbox.destroy("a probe killed it");
+                sandbox = self.fresh(program)?;
             }
-            let _ = sandbox.destroy("a probe killed it");
-            sandbox = fresh(&set, program)?;
+            answer(result);
         }
-        answer(result);
+        let other = self.fresh(program)?;
+        let disjoint = host_user(&sandbox)? != host_user(&other)?;
+        drop((sandbox, other));
+        for set in std::iter::once(&self.set).chain(&self.parents) {
+            let survivors = set.close(HANG)?.survivors;
+            if !survivors.is_empty() {
+                return Err(format!("left behind: {survivors:?}").into());
+            }
+        }
+        Ok(disjoint)
     }
-    let other = fresh(&set, program)?;
-    let disjoint = host_user(&sandbox)? != host_user(&other)?;
-    drop((sandbox, other));
-    let survivors = set.close(HANG)?.survivors;
-    if survivors.is_empty() { Ok(disjoint) } else { Err(format!("left behind: {survivors:?}").into()) }
+
+    fn fresh(&self, program: &[u8]) -> Result<SandboxRef, Failure> {
+        let sandbox = self.set.get_or_create_unpaused(&GetOptions::default())?;
+        sandbox.write_file("probe".as_ref(), program, 0o755)?;
+        Ok(sandbox)
+    }
+
+    /// Runs one job; also says whether the limit on memory ended it.
+    fn attempt(&self, sandbox: &SandboxRef, job: &Job, starts: u64) -> (Answer, bool) {
+        std::thread::scope(|threads| {
+            if job.args.first().is_some_and(|name| name == "race-join") {
+                threads.spawn(|| {
+                    for _ in 0..starts {
+                        let _ = sandbox.exec(&Command::new([PROBE, "true"]));
+                    }
+                });
+            }
+            match job.args.first().map(String::as_str) {
+                // It ends its own runtime, and its sandbox with it, which is nobody else's business.
+                Some("kill-init") if self.parents.is_some() => not_applicable("it ends its own runtime"),
+                // These look at what another process is; the runtime is no other one to what it started.
+                Some("selfexe" | "race-join") => execute(sandbox, job),
+                _ if self.parents.is_some() => ask(sandbox, job),
+                _ => execute(sandbox, job),
+            }
+        })
+    }
 }
 
-fn fresh(set: &SandboxSet, program: &[u8]) -> Result<SandboxRef, Failure> {
-    let sandbox = set.get_or_create_unpaused(&GetOptions::default())?;
-    sandbox.write_file("probe".as_ref(), program, 0o755)?;
-    Ok(sandbox)
+fn not_applicable(why: &str) -> (Answer, bool) {
+    (Answer { code: Some(2), said: why.to_owned() }, false)
 }
 
-/// Runs one job; also says whether the limit on memory ended it.
-fn attempt(sandbox: &SandboxRef, job: &Job, starts: u64) -> (Answer, bool) {
+/// Runs one job as a command.
+fn execute(sandbox: &SandboxRef, job: &Job) -> (Answer, bool) {
     let mut command = Command::new([PROBE.to_owned()].into_iter().chain(job.args.iter().cloned()));
     command.timeout = HANG;
     command.cwd = job.cwd.clone();
-    let result = std::thread::scope(|threads| {
-        if job.args.first().is_some_and(|name| name == "race-join") {
-            threads.spawn(|| {
-                for _ in 0..starts {
-                    let _ = sandbox.exec(&Command::new([PROBE, "true"]));
-                }
-            });
-        }
-        sandbox.exec(&command)
-    });
     let answer = |code, said| (Answer { code, said }, false);
-    match result {
+    match sandbox.exec(&command) {
         // A directory that cannot be entered is as good as one that leads nowhere.
         Err(error) if command.cwd.is_some() => answer(Some(0), format!("refused: {error}")),
         Err(error) => answer(None, error.to_string()),
@@ -112,6 +174,26 @@ fn attempt(sandbox: &SandboxRef, job: &Job, starts: u64) -> (Answer, bool) {
                 outcome => answer(None, format!("{said}{outcome:?}")),
             }
         }
+    }
+}
+
+/// Has what was forked run one job.
+fn ask(sandbox: &SandboxRef, job: &Job) -> (Answer, bool) {
+    let cwd = job.cwd.as_ref().map(|cwd| cwd.to_string_lossy().into_owned()).unwrap_or_default();
+    let words = [cwd, PROBE.to_owned()].into_iter().chain(job.args.iter().cloned());
+    let request: Vec<u8> = words.flat_map(|word| word.into_bytes().into_iter().chain([0])).collect();
+    let of_memory = job.args.first().is_some_and(|name| name == "memory");
+    let said = match sandbox.call(&request, HANG, None) {
+        Ok(said) => String::from_utf8_lossy(&said).into_owned(),
+        // The kernel may well have ended the runtime for it.
+        Err(error) if of_memory => return (Answer { said: error.to_string(), ..OUT_OF_MEMORY }, true),
+        Err(error) => return (Answer { code: None, said: error.to_string() }, false),
+    };
+    let (end, said) = said.split_once('\n').unwrap_or((&said, ""));
+    match end.split_once(' ') {
+        Some(("exited", code)) => (Answer { code: code.parse().ok(), said: said.to_owned() }, false),
+        Some(("signaled", "9")) if of_memory => (Answer { said: said.to_owned(), ..OUT_OF_MEMORY }, true),
+        _ => (Answer { code: None, said: format!("{end}: {said}") }, false),
     }
 }
 

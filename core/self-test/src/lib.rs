@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::{error, fs, io};
 
 pub use self::bait::Bait;
-pub use self::inside::{Answer, Job, inside};
+pub use self::inside::{Answer, Job, inside, inside_forks};
 pub use self::report::{Entry, Report, Verdict};
 use self::table::{Control, DIRS, HARMLESS, PROBES, Probe};
 

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use sandboxset_self_test::{Job, PROGRAM, STARTS, inside};
+use sandboxset_self_test::{Answer, Job, PROGRAM, STARTS, inside, inside_forks};
 use serde_json::{Value, json};
 
 fn main() {
@@ -17,8 +17,11 @@ fn main() {
     };
     let jobs: Vec<Job> = order["jobs"].as_array().unwrap().iter().map(job).collect();
     let privileged = text(&order["privileged"]);
-    let disjoint = inside(PROGRAM, Path::new(&privileged), &jobs, STARTS, |answer| {
-        println!("{}", json!({"code": answer.code, "said": answer.said}));
-    });
+    let privileged = Path::new(&privileged);
+    let answer = |answer: Answer| println!("{}", json!({"code": answer.code, "said": answer.said}));
+    let disjoint = match order["server"].as_str() {
+        Some(server) => inside_forks(PROGRAM, privileged, server, &jobs, STARTS, answer),
+        None => inside(PROGRAM, privileged, &jobs, STARTS, answer),
+    };
     println!("{}", json!({"disjoint": disjoint.unwrap()}));
 }

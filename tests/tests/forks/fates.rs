@@ -57,7 +57,9 @@ fn a_parent_that_dies_or_stands_still_is_replaced_at_the_next_fork() {
         assert_forked(&child);
         let stats = family.parents.stats();
         assert_eq!(stats.created, 2, "{fate:?}: {stats:?}");
-        assert_eq!(stats.fork_failures, u64::from(fate == Fate::Stopped), "{fate:?}: {stats:?}");
+        // One that is about to die may still be taken for alive; then it costs a try as one that stands still does.
+        let tries = u64::from(fate == Fate::Stopped)..=1;
+        assert!(tries.contains(&stats.fork_failures), "{fate:?}: {stats:?}");
         child.put().unwrap();
         drop(child);
         family.close();

@@ -76,12 +76,41 @@ struct Answer {
     said: String,
 }
 
-/// Runs all probes in sandboxes that `user` made, who is as odd as a host can be.
-fn inside(program: &Path, privileged: &Path, bait: &Bait, user: Option<User>) -> (Vec<Answer>, bool) {
+/// The name of the fork server among the privileged copies.
+const SERVER: &str = "probe_zygote";
+
+/// Compiles the fork server whose forks run probes; false if there is no compiler.
+fn compile_server(privileged: &Path) -> bool {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-Wall", "-Werror", "-static", "-I"]).arg(here.join("../include"));
+    command.arg(here.join("src/probe_zygote.c")).arg("-o").arg(privileged.join(SERVER));
+    match command.stdin(Stdio::null()).status() {
+        Ok(status) => {
+            assert!(status.success(), "the fork server does not compile");
+            true
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "SKIPPED: probes in forked sandboxes: cc: {error}");
+            false
+        }
+    }
+}
+
+/// Runs all probes in sandboxes that `user` made, who is as odd as a host can be: as commands, or in forked ones by
+/// what was forked.
+fn inside(
+    program: &Path,
+    privileged: &Path,
+    bait: &Bait,
+    user: Option<User>,
+    server: Option<&str>,
+) -> (Vec<Answer>, bool) {
     let lines = PROBES.iter().map(|probe| bait.fill(probe.inside()));
     let jobs = lines.map(|line| json!({"args": words(&line)}));
     let dirs = DIRS.iter().map(|dir| json!({"args": ["cwd"], "cwd": dir}));
-    let order = json!({"privileged": privileged, "jobs": jobs.chain(dirs).collect::<Vec<_>>()});
+    let jobs: Vec<_> = jobs.chain(dirs).collect();
+    let order = json!({"privileged": privileged, "server": server, "jobs": jobs});
     let mut command = bounded(program);
     command.arg("odd-start").arg(env!("CARGO_BIN_EXE_prober")).current_dir("/");
     command.envs((0..SECRETS).map(|number| (format!("{PREFIX}_{number}"), "secret")));
@@ -155,13 +184,18 @@ fn every_probe_is_refused_inside_and_succeeds_outside() {
     std::thread::scope(|threads| {
         threads.spawn(|| use_a_file(&shared, &stop));
         let _stop = StopWhenDone(&stop);
-        let mut makers = vec![("this user", None)];
-        makers.extend(ordinary_user().map(|user| ("an ordinary user", Some(user))));
-        for (who, user) in makers {
+        let mut makers = vec![("this user", None, None)];
+        makers.extend(ordinary_user().map(|user| ("an ordinary user", Some(user), None)));
+        if compile_server(&privileged) {
+            makers.push(("this user, by forking,", None, Some(SERVER)));
+            let user = ordinary_user();
+            makers.extend(user.map(|user| ("an ordinary user, by forking,", Some(user), Some(SERVER))));
+        }
+        for (who, user, server) in makers {
             let mut laid = lay(&program, user);
             laid.bait.places.insert("shared".into(), shared.to_str().unwrap().into());
-            let (answers, disjoint) = inside(&program, &privileged, &laid.bait, user);
-            println!("in sandboxes made by {who}:");
+            let (answers, disjoint) = inside(&program, &privileged, &laid.bait, user, server);
+            println!("in sandboxes made by {who}");
             for (probe, answer) in PROBES.iter().zip(&answers) {
                 let line = probe.inside();
                 let verdict = judge(answer);
