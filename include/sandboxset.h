@@ -617,12 +617,17 @@ typedef struct sandboxset_usage {
   uint64_t cpu_ns;
   // Bytes of memory at the peak.
   uint64_t peak_memory_bytes;
-  // Bytes of memory now; 0 for a command, which is over.
+  // Bytes of memory now; 0 for a command, which is over. What a sandbox is charged for: each page once, to the
+  // sandbox that used it first. So what a fork shares with its parent is the parent's, until the fork writes to it.
   uint64_t memory_bytes;
   // Processes and threads now; 0 for a command.
   uint32_t pids;
   // 0.
   uint32_t reserved;
+  // Bytes of memory now as the processes of a sandbox see it (the kernel's PSS): a page that several share, with
+  // their parent or with other sandboxes, counts for each of them in part, so that all of them together count it
+  // once. 0 for a command, and where the kernel or the processes do not let us look.
+  uint64_t proportional_memory_bytes;
 } sandboxset_usage;
 
 // One layer of isolation. Set struct_size before the call that fills it.

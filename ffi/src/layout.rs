@@ -43,7 +43,8 @@ fn the_layout_is_the_frozen_one() {
         binding::sandboxset_late_limits { struct_size, memory_bytes, cpus, pids, reserved }
         command::sandboxset_command { struct_size, args, env, cwd, stdin_mode, on_overflow, stdin_bytes,
             stdin_length, timeout_ms, grace_ms, output_bytes, memory_bytes, cpu_seconds, cancel }
-        usage::sandboxset_usage { struct_size, wall_ns, cpu_ns, peak_memory_bytes, memory_bytes, pids, reserved }
+        usage::sandboxset_usage { struct_size, wall_ns, cpu_ns, peak_memory_bytes, memory_bytes, pids, reserved,
+            proportional_memory_bytes }
         dir::sandboxset_dir_entry { struct_size, name, kind, reserved }
         report::sandboxset_layer { struct_size, name, detail, status, reserved }
         event::sandboxset_event_info { struct_size, sequence, sandbox_id, lost, text, kind, reserved, child_id }

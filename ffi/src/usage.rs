@@ -19,17 +19,22 @@ pub struct sandboxset_usage {
     pub cpu_ns: u64,
     /// Bytes of memory at the peak.
     pub peak_memory_bytes: u64,
-    /// Bytes of memory now; 0 for a command, which is over.
+    /// Bytes of memory now; 0 for a command, which is over. What a sandbox is charged for: each page once, to the
+    /// sandbox that used it first. So what a fork shares with its parent is the parent's, until the fork writes to it.
     pub memory_bytes: u64,
     /// Processes and threads now; 0 for a command.
     pub pids: u32,
     /// 0.
     pub reserved: u32,
+    /// Bytes of memory now as the processes of a sandbox see it (the kernel's PSS): a page that several share, with
+    /// their parent or with other sandboxes, counts for each of them in part, so that all of them together count it
+    /// once. 0 for a command, and where the kernel or the processes do not let us look.
+    pub proportional_memory_bytes: u64,
 }
 
 // SAFETY: repr(C), size first, integers, padding spelled out.
 unsafe impl Plain for sandboxset_usage {
-    const FIRST_SIZE: usize = 48;
+    const FIRST_SIZE: usize = 56;
 
     fn defaults() -> Self {
         sandboxset_usage {
@@ -40,6 +45,7 @@ unsafe impl Plain for sandboxset_usage {
             memory_bytes: 0,
             pids: 0,
             reserved: 0,
+            proportional_memory_bytes: 0,
         }
     }
 }
@@ -52,6 +58,7 @@ pub(crate) fn fill(caller: &Caller, usage: *mut sandboxset_usage, value: &Usage)
         peak_memory_bytes: value.peak_memory_bytes,
         memory_bytes: value.memory_bytes,
         pids: value.pids,
+        proportional_memory_bytes: value.proportional_memory_bytes,
         ..Plain::defaults()
     };
     caller.fill(usage, value, "usage")

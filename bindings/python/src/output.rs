@@ -180,10 +180,18 @@ impl Usage {
         self.core.peak_memory_bytes
     }
 
-    /// Memory in bytes now; zero for a command, which is over.
+    /// Memory in bytes now; zero for a command, which is over. What a sandbox is charged for: each page once, to the
+    /// sandbox that used it first, so that what a fork shares with its parent is the parent's.
     #[getter]
     fn memory_bytes(&self) -> u64 {
         self.core.memory_bytes
+    }
+
+    /// Memory in bytes now as the processes of a sandbox see it (the kernel's PSS): a page that several share counts
+    /// for each of them in part. Zero for a command, and where the kernel or the processes do not let us look.
+    #[getter]
+    fn proportional_memory_bytes(&self) -> u64 {
+        self.core.proportional_memory_bytes
     }
 
     /// Processes and threads now; zero for a command.
@@ -194,11 +202,12 @@ impl Usage {
 
     fn __repr__(&self) -> String {
         format!(
-            "Usage(wall={}, cpu={}, peak_memory_bytes={}, memory_bytes={}, pids={})",
+            "Usage(wall={}, cpu={}, peak_memory_bytes={}, memory_bytes={}, proportional_memory_bytes={}, pids={})",
             self.wall(),
             self.cpu(),
             self.core.peak_memory_bytes,
             self.core.memory_bytes,
+            self.core.proportional_memory_bytes,
             self.core.pids
         )
     }

@@ -45,7 +45,7 @@ def test_exec(linux: SandboxSet) -> None:
         assert sandbox.exec(["pwd"], cwd="/").stdout == "/\n"
         killed = sandbox.exec(["/bin/sh", "-c", "kill -9 $$"])
         assert (killed.outcome, killed.signal, killed.exit_code) == ("signaled", 9, None)
-        assert sandbox.usage().pids >= 1
+        assert sandbox.usage().pids >= 1 and sandbox.usage().proportional_memory_bytes >= 0
 
 
 @pytest.mark.usefixtures("linux")

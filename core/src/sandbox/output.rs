@@ -52,8 +52,13 @@ pub struct Usage {
     pub cpu: Duration,
     /// Peak memory in bytes. For a command: the largest resident size of one process.
     pub peak_memory_bytes: u64,
-    /// Memory in bytes now; zero for a command, which is over.
+    /// Memory in bytes now; zero for a command, which is over. What a sandbox is charged for: each page once, to the
+    /// sandbox that used it first. So what a fork shares with its parent is the parent's, until the fork writes to it.
     pub memory_bytes: u64,
+    /// Memory in bytes now as the processes of a sandbox see it (the kernel's PSS): a page that several share, with
+    /// their parent or with other sandboxes, counts for each of them in part, so that all of them together count it
+    /// once. Zero for a command, and where the kernel or the processes do not let us look.
+    pub proportional_memory_bytes: u64,
     /// Processes and threads now; zero for a command.
     pub pids: u32,
 }

@@ -142,6 +142,32 @@ fn a_fork_is_charged_for_what_it_uses_and_not_its_parent() {
 }
 
 #[test]
+fn what_a_fork_shares_is_counted_once() {
+    let Some(parent) = parent() else { return };
+    if !parent.backend_has_cgroups() {
+        skip("no cgroups");
+        return;
+    }
+    let [one, other] = [fork(&parent, child_spec()), fork(&parent, child_spec())];
+    const PREPARED: u64 = 8 << 20;
+    let charged = |sandbox: &TestSandbox| sandbox.usage().unwrap().memory_bytes;
+    let proportional = |sandbox: &TestSandbox| sandbox.usage().unwrap().proportional_memory_bytes;
+    assert!(charged(&parent) >= PREPARED, "{:?}", parent.usage());
+    for child in [&one, &other] {
+        assert!(charged(child) < PREPARED / 2, "{:?}", child.usage());
+    }
+    // Three have it, so that each has a third; who waits uses the parent's memory and not a part of its own.
+    if proportional(&one) == 0 {
+        skip("this user may not look at the memory of processes");
+        return;
+    }
+    let shares = [&parent, &one, &other].map(proportional);
+    assert!(shares.iter().all(|share| (PREPARED / 4..PREPARED * 3 / 4).contains(share)), "{shares:?}");
+    other.destroy().unwrap();
+    assert!(proportional(&one) > shares[1], "{:?} after {shares:?}", one.usage());
+}
+
+#[test]
 fn forks_of_forks_down_to_eight() {
     let Some(first) = parent() else { return };
     let mut line = vec![first];

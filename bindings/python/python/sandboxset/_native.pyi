@@ -441,7 +441,19 @@ class Usage:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory in bytes now; zero for a command, which is over."""
+        """Memory in bytes now; zero for a command, which is over.
+
+        What a sandbox is charged for: each page once, to the sandbox that used it first, so that what a fork shares
+        with its parent is the parent's.
+        """
+
+    @property
+    def proportional_memory_bytes(self) -> int:
+        """Memory in bytes now as the processes of a sandbox see it (the kernel's PSS).
+
+        A page that several share counts for each of them in part. Zero for a command, and where the kernel or the
+        processes do not let us look.
+        """
 
     @property
     def pids(self) -> int:

@@ -245,6 +245,7 @@ impl Running {
             cpu: Duration::from_micros(ended.cpu_us),
             peak_memory_bytes: ended.peak_memory_bytes,
             memory_bytes: 0,
+            proportional_memory_bytes: 0,
             pids: 0,
         };
         let mut outcome = self.outcome(state, ended);

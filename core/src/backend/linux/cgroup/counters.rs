@@ -53,6 +53,7 @@ impl SandboxCgroups {
             cpu: Duration::from_micros(cpu_us.unwrap_or(0)),
             peak_memory_bytes: peak.unwrap_or(0),
             memory_bytes: memory.unwrap_or(0),
+            proportional_memory_bytes: self.proportional_memory(),
             pids: pids.unwrap_or(0).try_into().unwrap_or(u32::MAX),
         }
     }

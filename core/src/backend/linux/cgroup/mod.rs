@@ -8,6 +8,7 @@ mod lane;
 mod leftovers;
 mod limits;
 mod plan;
+mod share;
 
 pub(super) use control::SandboxCgroups;
 pub(super) use lane::Lane;
