@@ -249,14 +249,14 @@ fn a_wait_ends_by_deadline_cancel_or_close_as_that_of_a_thread_does() {
 #[test]
 fn a_close_fails_tasks_that_wait_and_answers_as_a_task() {
     let (set, mock) = set(one());
-    let held = Arc::new(get(&set));
+    let held = get(&set);
     let mut waiting = ByHand::new(set.get_or_create_unpaused_async(patient()));
     assert!(waiting.poll().is_pending());
     let mut closing = ByHand::new(set.close_async(HANG));
     assert!(closing.poll().is_pending());
     waiting.await_alarm();
     assert!(matches!(waiting.poll(), Poll::Ready(Err(error)) if error.code() == ErrorCode::Closed));
-    block_on(held.put_async()).unwrap();
+    held.put().unwrap();
     closing.await_alarm();
     let Poll::Ready(Ok(report)) = closing.poll() else { panic!("it does not close") };
     assert_eq!((report.survivors.len(), mock.live()), (0, 0));
@@ -269,7 +269,7 @@ fn an_answer_is_given_once() {
     let mut task = ByHand::new(set.get_or_create_unpaused_async(patient()));
     let sandbox = loop {
         if let Poll::Ready(sandbox) = task.poll() {
-            break Arc::new(sandbox.unwrap());
+            break sandbox.unwrap();
         }
         task.await_alarm();
     };
@@ -284,7 +284,7 @@ fn an_answer_is_given_once() {
 #[test]
 fn a_task_that_is_dropped_cancels_what_its_worker_waits_for() {
     let (set, _mock) = set(one());
-    let sandbox = Arc::new(block_on(set.get_or_create_unpaused_async(patient())).unwrap());
+    let sandbox = block_on(set.get_or_create_unpaused_async(patient())).unwrap();
     assert!(block_on(sandbox.exec_async(Command::new(["true"]))).unwrap().success());
     let mut command = Command::new(["cat"]);
     command.stdin = Stdin::Stream;
@@ -306,6 +306,21 @@ fn a_task_that_is_dropped_cancels_what_its_worker_waits_for() {
     block_on(process.write_stdin_async(b"word".to_vec(), HANG)).unwrap();
     process.close_stdin().unwrap();
     assert!(block_on(process.wait_async(HANG, None)).unwrap().success());
+}
+
+#[test]
+fn a_put_while_a_call_is_under_way_destroys_the_sandbox_and_ends_the_call() {
+    let (set, mock) = set(one());
+    let sandbox = get(&set);
+    mock.fault_at(MockOperation::Exec, 1, MockFault::Hang);
+    let mut exec = ByHand::new(sandbox.exec_async(Command::new(["sleep"])));
+    assert!(exec.poll().is_pending());
+    assert!(mock.wait_for_hangs(MockOperation::Exec, 1, HANG));
+    sandbox.put().unwrap();
+    exec.await_alarm();
+    assert!(matches!(exec.poll(), Poll::Ready(Err(error)) if error.code() == ErrorCode::SandboxDead));
+    until(&set, "destroyed", |stats| stats.destroyed == 1);
+    assert_eq!(code(block_on(sandbox.exec_async(Command::new(["true"])))), ErrorCode::StaleRef);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::get_async::GetFuture;
+use super::hold::Hold;
 use crate::{
     CancelToken, CloseReport, Command, Connection, DirEntry, GetOptions, Output, OutputStream, Phase,
     Process, Result, SandboxRef, SandboxSet, Task,
@@ -36,11 +37,11 @@ impl SandboxSet {
     }
 }
 
-/// What runs on a worker holds the ref until it has ended, so each takes it shared.
+/// A call outlives its ref, but not the lease: a put while it is under way destroys the sandbox.
 impl SandboxRef {
     /// As [`SandboxRef::exec`]. Dropping the task kills the command and taints the ref.
-    pub fn exec_async(self: &Arc<Self>, command: Command) -> Task<Output> {
-        let (sandbox, mut command) = (Arc::clone(self), command);
+    pub fn exec_async(&self, command: Command) -> Task<Output> {
+        let (sandbox, mut command) = (self.hold.clone(), command);
         let cancel = command.cancel.take();
         Task::run(Phase::Exec, cancel.as_ref(), move |cancel| {
             command.cancel = Some(cancel.clone());
@@ -49,75 +50,57 @@ impl SandboxRef {
     }
 
     /// As [`SandboxRef::spawn`]. Dropping the task kills the command.
-    pub fn spawn_async(self: &Arc<Self>, command: Command) -> Task<Process> {
+    pub fn spawn_async(&self, command: Command) -> Task<Process> {
         self.run(Phase::Exec, move |sandbox| sandbox.spawn(&command))
     }
 
     /// As [`SandboxRef::connect`].
-    pub fn connect_async(
-        self: &Arc<Self>,
-        timeout: Duration,
-        cancel: Option<&CancelToken>,
-    ) -> Task<Connection> {
-        let sandbox = Arc::clone(self);
+    pub fn connect_async(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Task<Connection> {
+        let sandbox = self.hold.clone();
         Task::run(Phase::Connect, cancel, move |cancel| sandbox.connect(timeout, Some(cancel)))
     }
 
     /// As [`SandboxRef::call`]. Dropping the task abandons the call and taints the ref.
     pub fn call_async(
-        self: &Arc<Self>,
+        &self,
         request: Vec<u8>,
         timeout: Duration,
         cancel: Option<&CancelToken>,
     ) -> Task<Vec<u8>> {
-        let sandbox = Arc::clone(self);
+        let sandbox = self.hold.clone();
         Task::run(Phase::Connect, cancel, move |cancel| sandbox.call(&request, timeout, Some(cancel)))
     }
 
     /// As [`SandboxRef::read_file`].
-    pub fn read_file_async(self: &Arc<Self>, path: impl Into<PathBuf>, max_bytes: u64) -> Task<Vec<u8>> {
+    pub fn read_file_async(&self, path: impl Into<PathBuf>, max_bytes: u64) -> Task<Vec<u8>> {
         let path = path.into();
         self.run(Phase::Files, move |sandbox| sandbox.read_file(&path, max_bytes))
     }
 
     /// As [`SandboxRef::write_file`]. Dropping the task does not stop the write.
-    pub fn write_file_async(
-        self: &Arc<Self>,
-        path: impl Into<PathBuf>,
-        bytes: Vec<u8>,
-        mode: u32,
-    ) -> Task<()> {
+    pub fn write_file_async(&self, path: impl Into<PathBuf>, bytes: Vec<u8>, mode: u32) -> Task<()> {
         let path = path.into();
         self.run(Phase::Files, move |sandbox| sandbox.write_file(&path, &bytes, mode))
     }
 
     /// As [`SandboxRef::list_dir`].
-    pub fn list_dir_async(
-        self: &Arc<Self>,
-        path: impl Into<PathBuf>,
-        max_entries: usize,
-    ) -> Task<Vec<DirEntry>> {
+    pub fn list_dir_async(&self, path: impl Into<PathBuf>, max_entries: usize) -> Task<Vec<DirEntry>> {
         let path = path.into();
         self.run(Phase::Files, move |sandbox| sandbox.list_dir(&path, max_entries))
     }
 
     /// As [`SandboxRef::remove`]. Dropping the task does not stop the removal.
-    pub fn remove_async(self: &Arc<Self>, path: impl Into<PathBuf>) -> Task<()> {
+    pub fn remove_async(&self, path: impl Into<PathBuf>) -> Task<()> {
         let path = path.into();
         self.run(Phase::Files, move |sandbox| sandbox.remove(&path))
     }
 
-    /// As [`SandboxRef::put`], which waits for the pause. Dropping the task does not stop the put.
-    pub fn put_async(self: &Arc<Self>) -> Task<()> {
-        self.run(Phase::Use, SandboxRef::put)
-    }
-
     fn run<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         phase: Phase,
-        call: impl FnOnce(&SandboxRef) -> Result<T> + Send + 'static,
+        call: impl FnOnce(&Hold) -> Result<T> + Send + 'static,
     ) -> Task<T> {
-        let sandbox = Arc::clone(self);
+        let sandbox = self.hold.clone();
         Task::run(phase, None, move |_| call(&sandbox))
     }
 }

@@ -1,6 +1,7 @@
 //! What a lease has on top of the spec.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inner::Inner;
@@ -19,11 +20,11 @@ const BIND: Duration = Duration::from_secs(5);
 
 impl Bound {
     /// Binds to a sandbox that runs and that nobody has yet.
-    pub(super) fn bind(guard: &Guard, binding: &LateBinding) -> Result<Box<Self>> {
+    pub(super) fn bind(guard: &Guard, binding: &LateBinding) -> Result<Arc<Self>> {
         if binding.needs_backend() {
             guard.bind(binding, Instant::now() + BIND)?;
         }
-        Ok(Box::new(Bound { env: binding.env.clone(), has_contents: binding.has_contents() }))
+        Ok(Arc::new(Bound { env: binding.env.clone(), has_contents: binding.has_contents() }))
     }
 
     /// The command with the variables of this lease beneath its own; `None` if that changes nothing.

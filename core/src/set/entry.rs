@@ -109,6 +109,11 @@ impl Entry {
     pub(super) fn is_held(&self, generation: u64) -> bool {
         self.lease.load(Ordering::SeqCst) == word(generation, HELD)
     }
+
+    /// Whether nobody has been given the sandbox since.
+    pub(super) fn is_last(&self, generation: u64) -> bool {
+        self.lease.load(Ordering::SeqCst) >> PHASE_BITS == generation
+    }
 }
 
 impl Occupant for Arc<Entry> {

@@ -8,6 +8,7 @@ mod entry;
 mod events;
 mod get;
 mod get_async;
+mod hold;
 mod inner;
 mod leased;
 mod maintain;
