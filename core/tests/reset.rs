@@ -122,7 +122,7 @@ fn a_put_during_an_operation_ends_the_sandbox() {
         assert!(call.join().unwrap().is_err());
     });
     until(&set, "destroyed", |stats| stats.destroyed == 1);
-    assert_eq!(reasons(&set), ["reset: an operation was still under way at its put"]);
+    assert_eq!(reasons(&set), ["an operation was still under way at its put"]);
     assert_eq!(mock.calls(MockOperation::Reset), 0);
 }
 
