@@ -253,3 +253,30 @@ fn a_dropped_sandbox_is_removed() {
     eventually("its cgroups are gone", || !cgroups().iter().any(|dir| dir.ends_with(id.get().to_string())));
     let _: &TestSandbox = &sandbox;
 }
+
+/// The mounts of the host that have no source, which are those that sandboxes are made of.
+fn sourceless() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().filter(|line| line.contains(" none ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_thousand_lives_leave_no_mount_on_the_host() {
+    // Those without privileges are led by the same code.
+    let lives = if rustix::process::geteuid().is_root() { 1000 } else { 100 };
+    let Some(sandbox) = sandbox() else { return };
+    // The control: a sandbox itself sees such mounts.
+    let inside = sh(&sandbox, "cat /proc/self/mountinfo").stdout.text();
+    assert!(inside.lines().filter(|line| line.contains(" none ")).count() > 10, "{inside}");
+    let before = sourceless();
+    for _ in 0..lives {
+        let request = CreateRequest {
+            id: SandboxId::next(),
+            spec: Arc::new(SandboxSpec::default()),
+            scratch: ScratchDirs::Tmpfs,
+            deadline: Instant::now() + HANG,
+        };
+        sandbox.backend.create(&request).unwrap().destroy().unwrap();
+    }
+    assert_eq!(sourceless(), before);
+}

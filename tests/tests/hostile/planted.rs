@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
-use sandboxset::{ErrorCode, FileKind, SandboxRef, SandboxSpec, ScratchDirs};
+use sandboxset::{Command, Error, ErrorCode, FileKind, OutputStream, SandboxRef, SandboxSpec, ScratchDirs};
 use sandboxset_keeper::Owner;
 use sandboxset_tests::census::temporary_dir;
 use sandboxset_tests::machine::{is_root, setting};
@@ -181,4 +181,62 @@ fn a_base_of_scratch_dirs_may_vanish() {
     two.put().unwrap();
     // That nothing is quarantined, the guard checks when it goes.
     drop((one, two));
+}
+
+/// Exchanges a directory and a link until it is killed.
+const EXCHANGE: &str = "
+import ctypes
+libc = ctypes.CDLL(None)
+print('begun', flush=True)
+while True:
+    assert libc.syscall(316, -100, b'/scratch/real', -100, b'/scratch/link', 2) == 0
+";
+
+/// What is a directory now is a link to one of the host a moment later, while the host reads, lists, writes and removes.
+#[test]
+fn a_directory_that_is_exchanged_for_a_link_deceives_nobody() {
+    let reads = setting("SANDBOXSET_EXCHANGED_READS", 5_000);
+    let (dir, base) = (temporary_dir("hostile-exchanged"), temporary_dir("hostile-scratch"));
+    std::fs::write(dir.path().join("file"), "secret").unwrap();
+    let set = Guarded::with_scratch(SandboxSpec::default(), ScratchDirs::Disk(base.path().into()));
+    let sandbox = set.get();
+    let outside = dir.path().display();
+    let prepared = format!("mkdir real && echo -n own > real/file && ln -s {outside} link");
+    assert!(run(&sandbox, &["/bin/sh", "-c", &prepared]).success());
+    let mut command = Command::new(["/usr/bin/python3", "-c", EXCHANGE]);
+    command.timeout = 10 * HANG;
+    let exchanging = sandbox.spawn(&command).unwrap();
+    let mut buffer = [0; 10];
+    assert!(exchanging.read(OutputStream::Stdout, &mut buffer, HANG).unwrap() > 0);
+
+    // The control: whoever goes by the path on the host is led to the secret.
+    let path = sandbox.host_scratch_dir().unwrap().join("real/file");
+    let until = Instant::now() + HANG;
+    while std::fs::read(&path).ok().as_deref() != Some(b"secret") {
+        assert!(Instant::now() < until, "nobody was led anywhere");
+    }
+    let (mut own, mut refused) = (0u64, 0u64);
+    for round in 0..reads {
+        let mut count = |result: Result<(), Error>| match result {
+            Ok(()) => own += 1,
+            Err(error) => {
+                assert_eq!(error.code(), ErrorCode::InvalidArgument, "{error}");
+                refused += 1;
+            }
+        };
+        count(sandbox.read_file("real/file".as_ref(), 100).map(|bytes| assert_eq!(bytes, b"own")));
+        if round % 50 == 0 {
+            count(sandbox.list_dir("real".as_ref(), 100).map(drop));
+            count(sandbox.write_file("real/new".as_ref(), b"new", 0o600));
+            count(sandbox.remove("real/new".as_ref()));
+        }
+    }
+    println!("{own} calls reached what is the sandbox's own, {refused} were refused");
+    let entries: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(entries, ["file"]);
+    assert_eq!(std::fs::read(dir.path().join("file")).unwrap(), b"secret");
+    exchanging.kill().unwrap();
+    exchanging.wait(HANG, None).unwrap();
+    sandbox.destroy("exchanged enough").unwrap();
 }
