@@ -127,15 +127,19 @@ def test_a_fork_sees_the_code_of_its_own_set(make: Make, tmp_path: Path) -> None
             assert sandbox.call(b"") == name.encode()
 
 
-@pytest.mark.parametrize("numpy", [False, True])
-def test_two_forks_differ_in_every_random_source(make: Make, app: Path, numpy: bool) -> None:
+@pytest.mark.parametrize("kind", ["standard", "forks of a fork", "numpy"])
+def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: str) -> None:
     sources = dict(RANDOM)
-    if numpy:
+    if kind == "numpy":
         if importlib.util.find_spec("numpy") is None:
             pytest.skip("SKIPPED: numpy is not installed")
         sources = dict(NUMPY)
     (app / "drawn.py").write_text(f"SOURCES = {list(sources.values())!r}\n{DRAWN}")
     parents = make(runtime=PythonRuntime(preload=["drawn"]), code_dir=app, max_size=1)
+    if kind == "forks of a fork":
+        # It has drawn before its forks do, too.
+        parents = make(parent=parents, runtime=PythonRuntime(preload=["drawn_again"]), code_dir=app)
+        (app / "drawn_again.py").write_text("import drawn, importlib\nimportlib.reload(drawn)\n")
     pool = make(parent=parents, runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app)
     held = [pool.get_or_create_unpaused() for _ in range(3)]
     for name, source in sources.items():

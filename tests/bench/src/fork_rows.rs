@@ -61,6 +61,12 @@ impl Programs {
         }
         Ok(programs)
     }
+
+    fn floor(&self, megabytes: &str) -> Command {
+        let mut command = Command::new(self.0.join("clone_floor"));
+        command.arg(megabytes);
+        command
+    }
 }
 
 impl Drop for Programs {
@@ -77,18 +83,18 @@ fn tempdir() -> PathBuf {
 }
 
 /// The floor: the process that is forked, cloned where it is; from the request until the child has answered.
-struct Clones(Child);
+pub(crate) struct Clones(Child);
 
 impl Clones {
-    fn start(programs: &Programs, megabytes: &str) -> Result<Self, Failure> {
-        let mut command = Command::new(programs.0.join("clone_floor"));
-        let command = command.arg(megabytes).stdin(Stdio::piped()).stdout(Stdio::piped());
+    /// Starts what clones itself for each byte that it reads.
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let clones = Clones(command.spawn().map_err(text)?);
         clones.one()?;
         Ok(clones)
     }
 
-    fn one(&self) -> Result<(), Failure> {
+    pub(crate) fn one(&self) -> Result<(), Failure> {
         let (Some(to), Some(from)) = (&self.0.stdin, &self.0.stdout) else { return Err("no pipes".into()) };
         round_trip(to.as_fd(), from.as_fd()).map_err(text)
     }
@@ -102,22 +108,20 @@ impl Drop for Clones {
 }
 
 /// A set whose sandboxes are forks, and the set of their parent.
-struct Forks {
+pub(crate) struct Forks {
     backend: LinuxBackend,
     parents: SandboxSet,
-    set: SandboxSet,
+    pub(crate) set: SandboxSet,
 }
 
 impl Forks {
-    /// With the parent warm.
+    /// With the example in C as the parent.
     fn new(
         programs: &Programs,
         shells: Option<usize>,
         megabytes: &str,
         huge_pages: bool,
     ) -> Result<Self, Failure> {
-        let options = LinuxOptions { shells, ..LinuxOptions::default() };
-        let backend = LinuxBackend::new(options).map_err(text)?;
         let mut runtime = Runtime::new(["/code/zygote", megabytes]);
         runtime.forks = true;
         if huge_pages {
@@ -129,22 +133,33 @@ impl Forks {
             ..SandboxSpec::default()
         };
         spec.limits.memory_bytes = 1 << 30;
+        Forks::of(shells, spec, SandboxSpec::default())
+    }
+
+    /// With the parent warm.
+    pub(crate) fn of(
+        shells: Option<usize>,
+        parent: SandboxSpec,
+        child: SandboxSpec,
+    ) -> Result<Self, Failure> {
+        let options = LinuxOptions { shells, ..LinuxOptions::default() };
+        let backend = LinuxBackend::new(options).map_err(text)?;
         let config = Config { max_size: 1, ..Config::default() };
-        let parents = SandboxSet::new(Arc::new(backend.clone()), spec, config).map_err(text)?;
+        let parents = SandboxSet::new(Arc::new(backend.clone()), parent, config).map_err(text)?;
         // Room for the sandboxes whose teardown is still going on.
         let config = Config { max_size: 2 * CHILDREN, parent: Some(parents.clone()), ..Config::default() };
-        let set = SandboxSet::new(Arc::new(backend.clone()), SandboxSpec::default(), config).map_err(text)?;
+        let set = SandboxSet::new(Arc::new(backend.clone()), child, config).map_err(text)?;
         let forks = Forks { backend, parents, set };
         forks.end(&forks.get()?)?;
         Ok(forks)
     }
 
-    fn get(&self) -> Result<SandboxRef, Failure> {
+    pub(crate) fn get(&self) -> Result<SandboxRef, Failure> {
         get(&self.set, Acquire::FreshOnly)
     }
 
     /// Waits until a fork is prepared, and only then lets a measurement begin.
-    fn await_ready(&self) -> Result<(), Failure> {
+    pub(crate) fn await_ready(&self) -> Result<(), Failure> {
         let give_up_at = Instant::now() + 6 * PATIENCE;
         while self.backend.shells().map_err(text)?.ready == 0 {
             if Instant::now() >= give_up_at {
@@ -156,7 +171,7 @@ impl Forks {
     }
 
     /// Destroys it and waits until it is gone, so that no teardown of ours runs in the next measurement.
-    fn end(&self, sandbox: &SandboxRef) -> Result<(), Failure> {
+    pub(crate) fn end(&self, sandbox: &SandboxRef) -> Result<(), Failure> {
         sandbox.destroy("measured").map_err(text)?;
         let give_up_at = Instant::now() + PATIENCE;
         while self.set.stats().destroying > 0 {
@@ -168,7 +183,7 @@ impl Forks {
         Ok(())
     }
 
-    fn close(&self) -> Result<(), Failure> {
+    pub(crate) fn close(&self) -> Result<(), Failure> {
         close(&self.set)?;
         close(&self.parents)
     }
@@ -182,7 +197,7 @@ pub(crate) fn fork_c(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let programs = Programs::compile()?;
     let (ready, cold) =
         (Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?);
-    let clones = Clones::start(&programs, SMALL)?;
+    let clones = Clones::start(&mut programs.floor(SMALL))?;
     let mut arrivals = Arrivals::new();
     let [mut ours, mut unprepared, mut floor] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 300) {
@@ -218,7 +233,7 @@ pub(crate) fn large(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let sets = [false, true].map(|huge_pages| Forks::new(&programs, None, HUGE, huge_pages));
     let [small_pages, huge_pages] = sets;
     let (small_pages, huge_pages) = (small_pages?, huge_pages?);
-    let clones = Clones::start(&programs, HUGE)?;
+    let clones = Clones::start(&mut programs.floor(HUGE))?;
     let mut arrivals = Arrivals::new();
     let [mut small, mut huge, mut floor] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 100) {
@@ -249,7 +264,7 @@ pub(crate) fn rate(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let per_thread = if quick { 20 } else { 100 };
     let programs = Programs::compile()?;
     let forks = Forks::new(&programs, None, SMALL, false)?;
-    let clones = Clones::start(&programs, SMALL)?;
+    let clones = Clones::start(&mut programs.floor(SMALL))?;
     let [mut ours, mut floor] = std::array::from_fn(|_| Samples::new());
     for _ in 0..if quick { 2 } else { 10 } {
         let all = (THREADS * per_thread) as u32;

@@ -21,6 +21,7 @@ mod machine;
 mod measure;
 mod neighbour_rows;
 mod peers;
+mod python_rows;
 mod report;
 mod set_rows;
 
@@ -146,7 +147,7 @@ fn print_conditions(options: &Options) {
 fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
     type Measure = fn(Pace, bool) -> Result<Vec<Row>, Failure>;
     let both = &[Pace::Tight, Pace::Spaced][..];
-    let groups: [(&[&str], &[Pace], Measure); 10] = [
+    let groups: [(&[&str], &[Pace], Measure); 13] = [
         (&linux_rows::WARM, both, linux_rows::warm),
         (&create_rows::CREATE, both, create_rows::create),
         (&create_rows::BURST, &both[..1], create_rows::burst),
@@ -157,6 +158,9 @@ fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
         (&fork_rows::LARGE, &both[..1], fork_rows::large),
         (&fork_rows::RATE, &both[..1], fork_rows::rate),
         (&fork_rows::DENSITY, &both[..1], fork_rows::density),
+        (&python_rows::STDLIB, both, python_rows::stdlib),
+        (&python_rows::NUMPY, both, python_rows::numpy),
+        (&python_rows::DENSITY, &both[..1], python_rows::density),
     ];
     for (families, paces, measure) in groups {
         for &pace in paces {

@@ -8,7 +8,8 @@ if not __package__:
     # cannot shadow anybody else's.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from code_service import forks  # noqa: E402
 from code_service.service import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(show_forks=forks.show))

@@ -33,10 +33,12 @@ def main(
     open_set: Callable[[int], SandboxSet] = lambda size: SandboxSet(max_size=size),
     jobs: Sequence[Job] | None = None,
     out: TextIO = sys.stdout,
+    show_forks: Callable[[TextIO], list[str]] | None = None,
 ) -> int:
     """Runs the demo; 0 if every job did what it must and nothing was left behind.
 
-    The parameters after the first are for tests.
+    ``show_forks`` is what comes after the jobs, unless only some of them were asked for. The parameters between are
+    for tests.
     """
     options = parse(arguments)
     chosen = [job for job in (all_jobs() if jobs is None else jobs) if not options.only or job.name in options.only]
@@ -58,11 +60,12 @@ def main(
             records = serve(pool, plan(runnable, options.rounds, options.seed), baits, options.threads, out)
             seconds = time.perf_counter() - started
             quiet = quiet_timings(pool, QUIET_ROUNDS)
+        wrong = show_forks(out) if show_forks is not None and not options.only else []
         # The keeper ends with the last reference to the backend, and the set holds one.
         del pool
         gc.collect()
         left = census.settle(before, SETTLE_SECONDS).left_behind(before)
-    return tell(chosen, records, quiet, left, seconds, out)
+    return tell(chosen, records, quiet, left, wrong, seconds, out)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -150,6 +153,7 @@ def tell(
     records: Sequence[Record],
     quiet: dict[str, list[float]],
     left: dict[str, list[str]],
+    wrong: Sequence[str],
     seconds: float,
     out: TextIO,
 ) -> int:
@@ -163,10 +167,10 @@ def tell(
     print("\nleft behind on the host:", *report.census_lines(left), sep="\n", file=out)
     for job in missing:
         print(f"\n!!! NOT RUN: {job.name}: this host has no {job.missing()}", file=out)
-    for line in failed:
+    for line in [*failed, *wrong]:
         print(f"\nFAILED {line}", file=out)
     # Without Python nearly nothing runs, and a demonstration of nothing must not look like a success.
-    good = not failed and not residue and records and resolve(PYTHON) is not None
+    good = not failed and not wrong and not residue and records and resolve(PYTHON) is not None
     not_run = f", {len(missing)} NOT RUN" if missing else ""
     print(
         f"\n{len(records) - len(failed)} of {len(records)} runs passed{not_run}, {residue} things left behind: "

@@ -9,6 +9,7 @@ mod demand;
 mod fork;
 mod host_ids;
 mod late;
+mod order;
 mod remover;
 mod sandbox;
 mod sources;

@@ -17,6 +17,7 @@ use super::below::{self, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
+use super::order::{Heard, Way};
 use super::stock::most_ahead;
 use crate::init::{self, News};
 use crate::seccomp::Filters;
@@ -62,6 +63,8 @@ pub(super) struct Sandbox {
     setup: Option<OwnedFd>,
     host_end: Option<OwnedFd>,
     report: Vec<LayerReport>,
+    /// The last that its init said.
+    heard: Heard,
     /// The inode of its mount namespace, by which a mounter knows it. It is not held open, because whoever closed it
     /// last would have to wait for the kernel to take it apart.
     pub(super) mounts: Option<u64>,
@@ -194,6 +197,7 @@ impl Sandbox {
             setup: Some(setup),
             host_end: Some(host_end),
             report: cgroups.report(),
+            heard: Heard::default(),
             mounts,
             mounters: Vec::new(),
             rests: false,
@@ -301,6 +305,15 @@ impl Sandbox {
         let setup = self.setup.as_ref().ok_or_else(|| no_answer("set up twice"))?;
         let (news, fds) = sandboxset_keeper::receive_untrusted::<News>(setup, 3).map_err(|error| {
             self.unfinished(no_answer(&format!("set the sandbox up: its init gave no answer: {error}")))
+        })?;
+        let runtime = self.recipe.as_ref().and_then(|recipe| recipe.runtime.as_ref());
+        let way = Way {
+            runtime: runtime.is_some(),
+            forks: runtime.is_some_and(|runtime| runtime.forks),
+            is_fork: self.fork_of.is_some(),
+        };
+        self.heard = self.heard.then(&news, way, self.stage == Stage::Starting).ok_or_else(|| {
+            self.unfinished(no_answer("set the sandbox up: its init said what cannot come now"))
         })?;
         match news {
             News::Forkable => {

@@ -20,6 +20,8 @@ del sys.path[0]
 READY_FD = 3
 #: The most bytes that are said there: a message must arrive in one piece.
 MOST_SAID = 400
+#: How often the interpreter sees a piece of code before it has adapted it, and some more.
+REHEARSALS = 32
 #: Where the code of the user's set is, if it has any.
 CODE_DIR = "/code"
 
@@ -84,13 +86,14 @@ def prepare(settings, forked):
         # What the parent found, or missed, where the code of its own sandbox is.
         for path in [path for path in sys.path_importer_cache if path.startswith(CODE_DIR)]:
             del sys.path_importer_cache[path]
-    wanted = [CODE_DIR] if os.path.isdir(CODE_DIR) else []
-    wanted += settings.paths
-    for path in wanted:
-        # Python would only say that there is no such module.
-        if not os.access(path, os.R_OK | os.X_OK):
+    for path in [*reversed(settings.paths), CODE_DIR]:
+        if os.access(path, os.R_OK | os.X_OK):
+            if path in sys.path:
+                sys.path.remove(path)
+            sys.path.insert(0, path)
+        elif os.path.exists(path):
+            # Python would only say that there is no such module.
             raise Failure(f"{path}: the user of the sandbox may not read it")
-    sys.path[:] = wanted + [path for path in sys.path if path not in wanted]
     for name in settings.preload:
         try:
             importlib.import_module(name)
@@ -106,20 +109,32 @@ def be_forked():
 
     # What is collected now is not collected in every child, and what is frozen is not written to by a collection,
     # so that its pages stay shared.
+    rehearse()
     gc.collect()
     gc.freeze()
     sys.stdout.flush()
     sys.stderr.flush()
+    own_pid = os.getpid()
     say(b"READY\n")
-    child = zygote.serve()
-    if child is None:
-        return None
-    arguments, environment = child
-    os.environ.clear()
-    os.environb.update(environment)
-    sys.argv[:] = arguments
-    randomness.renew()
+    arguments = zygote.serve()
+    if arguments is not None:
+        sys.argv[:] = arguments
+        randomness.renew(own_pid)
     return arguments
+
+
+def rehearse():
+    """Goes through what every fork will do, until the interpreter has adapted the code to it.
+
+    It does that by writing to the code, and a fork has to copy every page that it writes to.
+    """
+    place = f"/tmp/.sandboxset-rehearsal-{os.getpid()}"
+    for _ in range(REHEARSALS):
+        settings = Settings.of_fork([__file__, "handler=operator:neg"])
+        prepare(settings, forked=True)
+        calls.answering(load_handler(settings.handler), settings.json)
+        calls.listen(place).close()
+        os.unlink(place)
 
 
 def load_handler(name):

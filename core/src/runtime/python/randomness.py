@@ -9,16 +9,27 @@ import os
 import sys
 
 
-def renew():
-    """Renews whatever of the standard library, or numpy, keeps random state."""
+def renew(parents_pid):
+    """Renews whatever of the standard library, or numpy, keeps random state.
+
+    But for ``random``, which renews its own whenever the interpreter is told of a fork. ``parents_pid`` is what number
+    our parent had in its sandbox.
+    """
     for name, renewal in RENEWALS.items():
         module = sys.modules.get(name)
         if module is not None:
             renewal(module)
+    # OpenSSL knows a fork by its number, and looks at it before it gives anything out, which costs nothing until then.
+    # But sandboxes count from 1 each: a fork of a fork may have the number of its parent, or of one further above.
+    ssl = sys.modules.get("ssl")
+    if ssl is None:
+        return
+    if os.getpid() == parents_pid or "SANDBOXSET_FORK_FD" in os.environ or not _knows_forks(ssl):
+        ssl.RAND_add(os.urandom(32), 32.0)
 
 
-def _random(random):
-    random.seed()
+def _knows_forks(ssl):
+    return ssl.OPENSSL_VERSION.startswith("OpenSSL") and ssl.OPENSSL_VERSION_INFO >= (1, 1, 1)
 
 
 def _numpy(module):
@@ -27,10 +38,6 @@ def _numpy(module):
     except RuntimeError:
         # The program chose another kind of generator than the one that can be seeded again.
         module.set_bit_generator(type(module.get_bit_generator())())
-
-
-def _ssl(ssl):
-    ssl.RAND_add(os.urandom(32), 32.0)
 
 
 def _uuid(uuid):
@@ -59,9 +66,7 @@ def _synchronize(synchronize):
 
 
 RENEWALS = {
-    "random": _random,
     "numpy.random": _numpy,
-    "ssl": _ssl,
     "uuid": _uuid,
     "tempfile": _tempfile,
     "multiprocessing.process": _process,

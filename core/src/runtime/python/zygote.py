@@ -1,8 +1,9 @@
 """The fork server: the C library beside this file speaks the fork protocol, and keeps its hands off Python's state."""
 
+# The functions themselves, without the enumerations that the module around them makes of their results.
+import _signal
 import ctypes
 import os
-import signal
 
 _LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zygote.so")
 
@@ -36,7 +37,7 @@ _SERVE, _HOOKS = _prepared()
 
 
 def serve():
-    """Serves forks. Answers a fork's arguments and its environment in each fork, None in the server at the end."""
+    """Serves forks. Answers in each its arguments, with its environment in place; None in the server at the end."""
     child = _Child()
     result = _SERVE(*_HOOKS, ctypes.byref(child))
     if result == 0:
@@ -45,16 +46,17 @@ def serve():
         number = ctypes.get_errno()
         raise OSError(number, f"the fork server: {os.strerror(number)}")
     # It was ignored by who started us, so that the kernel reaped for it; programs expect to reap their own.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    arguments = [os.fsdecode(child.argv[index]) for index in range(child.argc)]
-    return arguments, _environment(child.envp)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    _take_over(child.envp)
+    return [os.fsdecode(child.argv[index]) for index in range(child.argc)]
 
 
-def _environment(strings):
-    variables = {}
+def _take_over(strings):
+    """Has Python know the variables that the C library has already, without setting each of them there again."""
+    variables = os.environ._data
+    variables.clear()
     index = 0
     while strings[index] is not None:
         key, _, value = strings[index].partition(b"=")
         variables[key] = value
         index += 1
-    return variables

@@ -1,0 +1,161 @@
+//! Forking a parent that runs Python, beside the same interpreter when it forks itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use sandboxset::{PythonRuntime, SandboxSpec};
+
+use crate::density_rows::{SETTLE, available};
+use crate::fork_rows::{Clones, Forks};
+use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, text};
+use crate::measure::{Arrivals, Failure, Samples};
+use crate::report::{Row, Unit};
+
+/// The row of [`stdlib`], without its variant.
+pub(crate) const STDLIB: [&str; 1] = ["linux.fork_python"];
+/// The row of [`numpy`], without its variant.
+pub(crate) const NUMPY: [&str; 1] = ["linux.fork_python.numpy"];
+/// The row of [`density`].
+pub(crate) const DENSITY: [&str; 1] = ["linux.density_forked_python"];
+
+/// What a function of some size imports from the standard library.
+const MODULES: [&str; 20] = [
+    "argparse",
+    "asyncio",
+    "collections",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "email",
+    "hashlib",
+    "http.client",
+    "json",
+    "logging",
+    "random",
+    "re",
+    "sqlite3",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "urllib.request",
+    "uuid",
+];
+
+/// How many forked sandboxes there are at once in the row of memory.
+const CHILDREN: usize = 50;
+
+/// An interpreter, and what of the host it needs.
+struct Interpreter {
+    path: PathBuf,
+    brings: Vec<PathBuf>,
+}
+
+impl Interpreter {
+    /// That of the virtual environment of the benchmarks, else the host's own.
+    fn find() -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(text)?;
+        let environment =
+            program.ancestors().nth(2).map(|target| target.join("bench/venv")).unwrap_or_default();
+        let path = environment.join("bin/python");
+        if path.exists() {
+            return Ok(Interpreter { path, brings: vec![environment] });
+        }
+        Ok(Interpreter { path: "/usr/bin/python3".into(), brings: Vec::new() })
+    }
+
+    fn has(&self, module: &str) -> bool {
+        let script = format!("import {module}");
+        let status = Command::new(&self.path).args(["-c", &script]).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    }
+
+    fn spec(&self, python: PythonRuntime) -> Result<SandboxSpec, Failure> {
+        let python =
+            PythonRuntime { interpreter: Some(self.path.clone()), brings: self.brings.clone(), ..python };
+        Ok(SandboxSpec { runtime: Some(python.runtime().map_err(text)?), ..SandboxSpec::default() })
+    }
+
+    /// A warm parent with these modules, and a set of its forks, which need nothing but to say that they are ready.
+    fn forks(&self, modules: &[&str], shells: Option<usize>) -> Result<Forks, Failure> {
+        let parent = self.spec(PythonRuntime::preloaded(modules.iter().copied()))?;
+        Forks::of(shells, parent, self.spec(PythonRuntime::handling("operator:neg"))?)
+    }
+
+    fn floor(&self, modules: &[&str]) -> Result<Clones, Failure> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fork_floor.py");
+        let mut command = Command::new(&self.path);
+        // One thread, as in the sandbox.
+        Clones::start(command.arg("-I").arg(script).args(modules).env("OPENBLAS_NUM_THREADS", "1"))
+    }
+}
+
+/// Row `linux.fork_python`: from the get on a set without a sandbox until its fork of a warm parent, which has much of
+/// the standard library loaded, listens for calls. In the tight variant it begins when a fork is prepared, in the
+/// spaced one when it comes. The floor is the same interpreter with the same modules and a plain `os.fork`, until the
+/// child's first byte is there.
+pub(crate) fn stdlib(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    Ok(vec![fork(STDLIB[0], &MODULES, pace, quick)?])
+}
+
+/// Row `linux.fork_python.numpy`: the same with numpy.
+pub(crate) fn numpy(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    if !Interpreter::find()?.has("numpy") {
+        eprintln!("SKIPPED: {}: numpy is not installed", pace.row(NUMPY[0]));
+        return Ok(Vec::new());
+    }
+    let modules: Vec<&str> = MODULES.into_iter().chain(["numpy"]).collect();
+    Ok(vec![fork(NUMPY[0], &modules, pace, quick)?])
+}
+
+fn fork(family: &str, modules: &[&str], pace: Pace, quick: bool) -> Result<Row, Failure> {
+    let interpreter = Interpreter::find()?;
+    let forks = interpreter.forks(modules, None)?;
+    let clones = interpreter.floor(modules)?;
+    let mut arrivals = Arrivals::new();
+    let [mut ours, mut floor] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 300) {
+        pace.wait(&mut arrivals);
+        floor.time(|| clones.one());
+        if pace == Pace::Tight {
+            forks.await_ready()?;
+        }
+        pace.wait(&mut arrivals);
+        if let Some(sandbox) = ours.time(|| forks.get()) {
+            forks.end(&sandbox)?;
+        }
+        if ours.failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    forks.close()?;
+    let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
+    row.set_floor(Ok::<_, &Failure>(&floor));
+    Ok(row)
+}
+
+/// Row `linux.density_forked_python`: how much less memory the machine has available for each paused, idle fork of
+/// fifty; what they share with their parent is there once, and not counted.
+pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let interpreter = Interpreter::find()?;
+    let mut samples = Samples::new();
+    // The first round is not counted: caches that the kernel keeps grow in it.
+    for round in 0..if quick { 3 } else { 6 } {
+        let forks = interpreter.forks(&MODULES, Some(0))?;
+        std::thread::sleep(SETTLE);
+        let before = available()?;
+        forks.set.prewarm(CHILDREN, PATIENCE * 6).map_err(text)?;
+        std::thread::sleep(SETTLE);
+        let used = before.saturating_sub(available()?) / CHILDREN as u64;
+        let idle = forks.set.stats().idle;
+        if idle != CHILDREN {
+            samples.fail(format!("{idle} of {CHILDREN} sandboxes are idle"));
+        } else if round > 0 {
+            // A sample is a number of bytes here.
+            samples.record(Duration::from_nanos(used), 1);
+        }
+        forks.close()?;
+    }
+    Ok(vec![Row::new(DENSITY[0], Unit::Kibibytes, samples)])
+}
