@@ -21,7 +21,7 @@ pub use clock::{Clock, ManualClock};
 pub use error::{Error, ErrorCode, Phase, Result};
 pub use forked::in_forked_child;
 #[cfg(feature = "linux")]
-pub use runtime::PythonRuntime;
+pub use runtime::{NodeRuntime, PythonRuntime};
 pub use sandbox::*;
 pub use set::*;
 pub use task::Task;

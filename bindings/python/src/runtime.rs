@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use sandboxset::{PythonRuntime, Runtime};
+use sandboxset::{NodeRuntime, PythonRuntime, Runtime};
 
 use crate::arguments::{boolean, environment, host_path, items, os_strings, sandbox_path, seconds_or, text};
 use crate::errors::raise;
 use crate::spec::{check_class, field};
 
-/// A `Runtime` or a `PythonRuntime`. `own_root` is whether the sandboxes have another root than the host's.
+/// A `Runtime` or one of those that come with the package. `own_root` is whether the sandboxes have another root than
+/// the host's.
 pub(crate) fn runtime(value: &Bound<'_, PyAny>, own_root: bool) -> PyResult<Runtime> {
-    let class = value.py().import("sandboxset.runtimes")?.getattr("PythonRuntime")?;
-    if value.is_instance(&class)? {
+    let runtimes = value.py().import("sandboxset.runtimes")?;
+    if value.is_instance(&runtimes.getattr("PythonRuntime")?)? {
         return python(value, own_root);
+    }
+    if value.is_instance(&runtimes.getattr("NodeRuntime")?)? {
+        return node(value, own_root);
     }
     check_class("runtime", "Runtime", value)?;
     let mut runtime = Runtime::new(os_strings("runtime.args", &value.getattr("args")?)?);
@@ -49,6 +53,25 @@ fn python(value: &Bound<'_, PyAny>, own_root: bool) -> PyResult<Runtime> {
         }
     }
     with_rest(python.runtime().map_err(|error| raise(py, error))?, value)
+}
+
+fn node(value: &Bound<'_, PyAny>, own_root: bool) -> PyResult<Runtime> {
+    let py = value.py();
+    let mut node = NodeRuntime {
+        handler: text("runtime.handler", &value.getattr("handler")?)?,
+        json: boolean("runtime.json", &value.getattr("json")?)?,
+        ..NodeRuntime::default()
+    };
+    match field(value, "interpreter")? {
+        Some(path) => node.interpreter = Some(sandbox_path("runtime.interpreter", &path)?),
+        None if own_root => {}
+        None => {
+            let found = py.import("sandboxset._interpreter")?.call_method0("node")?;
+            let (path, brings): (PathBuf, Vec<PathBuf>) = found.extract()?;
+            (node.interpreter, node.brings) = (Some(path), brings);
+        }
+    }
+    with_rest(node.runtime().map_err(|error| raise(py, error))?, value)
 }
 
 /// What every kind has: its variables and its time.

@@ -38,6 +38,8 @@ pub struct Runtime {
     pub brings: Vec<PathBuf>,
     /// Files that are in the root, read-only, when it is started. A fork has in memory what it needs of them.
     pub(crate) files: Vec<(PathBuf, Arc<[u8]>)>,
+    /// Why it never can be a fork server, in plain words, if that is known.
+    pub(crate) unforkable: Option<&'static str>,
 }
 
 /// The most paths that a runtime may bring: each is a mount.
@@ -53,6 +55,7 @@ impl Runtime {
             forks: false,
             brings: Vec::new(),
             files: Vec::new(),
+            unforkable: None,
         }
     }
 

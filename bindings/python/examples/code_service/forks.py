@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
 from sandboxset import PythonRuntime, SandboxRef, SandboxSet
 
@@ -19,6 +18,9 @@ MODULES = ("argparse", "asyncio", "csv", "decimal", "email", "http.client", "jso
 #: How many requests each kind serves. Creating takes the longest and shows the least.
 REQUESTS = {"created": 10, "forked": 40, "forked ahead": 40, "reused": 200}
 
+#: Seconds between requests, as in a service that is not overloaded.
+PAUSE = 0.03
+
 #: Seconds after which a sandbox that is made ahead will never come.
 PATIENCE = 60.0
 
@@ -26,8 +28,8 @@ EVENT = {"text": (HERE / "texts" / "gettysburg.txt").read_text(), "most": 3}
 COMMONEST = [["that", 13], ["the", 11], ["we", 10]]
 
 
-def show(out: TextIO) -> list[str]:
-    """Prints how long a request takes until its answer is there, in each kind; returns what is wrong."""
+def show() -> tuple[str, list[str]]:
+    """A table of how long a request takes until its answer is there, in each kind; and what is wrong."""
     code = HERE / "function"
     created = PythonRuntime(preload=MODULES, handler="handler:handle", json=True)
     forked = PythonRuntime(handler="handler:handle", json=True)
@@ -47,17 +49,16 @@ def show(out: TextIO) -> list[str]:
             way(pool, 0)
             series[kind] = []
             for number in range(1, REQUESTS[kind] + 1):
+                time.sleep(PAUSE)
                 seconds, problem = way(pool, number)
                 series[kind].append(seconds)
                 if problem is not None:
                     problems.append(f"{kind}, request {number}: {problem}")
                     break
         parents = preloaded.stats().created
-    print("\none function, from the request until its answer:", file=out)
-    print(report.timings_table(series), file=out)
     if parents != 1:
         problems.append(f"{parents} parents were created, not one")
-    return problems
+    return f"one function, from the request until its answer:\n{report.timings_table(series)}", problems
 
 
 def fresh(pool: SandboxSet, _number: int) -> tuple[float, str | None]:

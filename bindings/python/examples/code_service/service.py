@@ -33,7 +33,7 @@ def main(
     open_set: Callable[[int], SandboxSet] = lambda size: SandboxSet(max_size=size),
     jobs: Sequence[Job] | None = None,
     out: TextIO = sys.stdout,
-    show_forks: Callable[[TextIO], list[str]] | None = None,
+    show_forks: Callable[[], tuple[str, list[str]]] | None = None,
 ) -> int:
     """Runs the demo; 0 if every job did what it must and nothing was left behind.
 
@@ -60,12 +60,12 @@ def main(
             records = serve(pool, plan(runnable, options.rounds, options.seed), baits, options.threads, out)
             seconds = time.perf_counter() - started
             quiet = quiet_timings(pool, QUIET_ROUNDS)
-        wrong = show_forks(out) if show_forks is not None and not options.only else []
+        forks = show_forks() if show_forks is not None and not options.only else ("", [])
         # The keeper ends with the last reference to the backend, and the set holds one.
         del pool
         gc.collect()
         left = census.settle(before, SETTLE_SECONDS).left_behind(before)
-    return tell(chosen, records, quiet, left, wrong, seconds, out)
+    return tell(chosen, records, quiet, left, forks, seconds, out)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -153,17 +153,20 @@ def tell(
     records: Sequence[Record],
     quiet: dict[str, list[float]],
     left: dict[str, list[str]],
-    wrong: Sequence[str],
+    forks: tuple[str, Sequence[str]],
     seconds: float,
     out: TextIO,
 ) -> int:
     """Prints the tables and turns them into an exit code."""
     missing = [job for job in chosen if job.missing() is not None]
+    table, wrong = forks
     failed = report.problems(records)
     residue = sum(len(found) for found in left.values())
     print(f"\n{report.jobs_table(records)}\n" if records else "", file=out)
     print(f"{len(records)} runs in {seconds:.1f} s, hit rate {report.hit_rate(records):.0%}\n", file=out)
     print(report.timings_table({**report.timings(records), **quiet}), file=out)
+    if table:
+        print(f"\n{table}", file=out)
     print("\nleft behind on the host:", *report.census_lines(left), sep="\n", file=out)
     for job in missing:
         print(f"\n!!! NOT RUN: {job.name}: this host has no {job.missing()}", file=out)

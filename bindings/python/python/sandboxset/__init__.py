@@ -57,7 +57,7 @@ from .errors import (
     TooBigError,
     UnsupportedError,
 )
-from .runtimes import PythonRuntime
+from .runtimes import NodeRuntime, PythonRuntime
 from .zygote_tree import FunctionImports, Package
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "MockBackend",
     "MockFault",
     "NoCapacityError",
+    "NodeRuntime",
     "Output",
     "OverloadedError",
     "Package",

@@ -1,15 +1,17 @@
-"""The interpreter that runs this program, as sandboxes can have it: which directories of the host it consists of."""
+"""Interpreters of the host, as sandboxes can have them: which directories of the host they consist of."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import site
+import subprocess
 import sys
 import sysconfig
 
 from .errors import InvalidArgumentError
 
-__all__ = ["brought", "executable"]
+__all__ = ["brought", "executable", "node"]
 
 
 def executable() -> str:
@@ -36,6 +38,22 @@ def brought() -> tuple[str, ...]:
     for path in found:
         _check(path)
     return tuple(sorted(path for path in found if not any(path.startswith(f"{other}/") for other in found)))
+
+
+def node() -> tuple[str, tuple[str, ...]]:
+    """The Node that this program would find, and what of the host it needs."""
+    found = shutil.which("node")
+    if found is None:
+        raise InvalidArgumentError("interpreter: no node in PATH", phase="configure", field="interpreter")
+    # What is in PATH may be a script of a version manager.
+    asked = subprocess.run([found, "-p", "process.execPath"], capture_output=True, text=True, timeout=30, check=False)
+    path = asked.stdout.strip()
+    if asked.returncode != 0 or not os.path.isabs(path):
+        raise InvalidArgumentError(f"interpreter: {found} does not run", phase="configure", field="interpreter")
+    prefix = os.path.dirname(os.path.dirname(path))
+    brought = prefix if os.path.basename(os.path.dirname(path)) == "bin" else path
+    _check(brought)
+    return path, (brought,)
 
 
 def _links(path: str) -> list[str]:
@@ -72,7 +90,7 @@ def _check(path: str) -> None:
     home = os.path.expanduser("~")
     if path == "/" or home == path or home.startswith(f"{path}/"):
         raise InvalidArgumentError(
-            f"interpreter: that of this program is installed in {path}, which holds more than sandboxes should see",
+            f"interpreter: it is installed in {path}, which holds more than sandboxes should see",
             phase="configure",
             field="interpreter",
         )

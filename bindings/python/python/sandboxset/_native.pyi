@@ -7,7 +7,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, final
 from typing_extensions import disjoint_base
 
 from .config import Bind, LateBinding, Limits, Name, Runtime
-from .runtimes import PythonRuntime
+from .runtimes import NodeRuntime, PythonRuntime
 from .zygote_tree import FunctionImports, Package
 
 __all__ = [
@@ -173,7 +173,7 @@ class SandboxSet:
         binds: Sequence[Bind] | None = None,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
-        runtime: Runtime | PythonRuntime | None = None,
+        runtime: Runtime | PythonRuntime | NodeRuntime | None = None,
         layers: Mapping[str, Literal["required", "best_effort", "off"]] | None = None,
         max_size: int | None = None,
         min_idle: int | None = None,

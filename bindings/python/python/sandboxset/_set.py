@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from . import _native
 from .config import Bind, Limits, Name, Runtime
-from .runtimes import PythonRuntime
+from .runtimes import NodeRuntime, PythonRuntime
 
 __all__ = ["CommandPolicy", "SandboxSet"]
 
@@ -72,7 +72,7 @@ class SandboxSet(_native.SandboxSet):
         binds: Sequence[Bind] | None = None,
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
-        runtime: Runtime | PythonRuntime | None = None,
+        runtime: Runtime | PythonRuntime | NodeRuntime | None = None,
         layers: Mapping[str, Literal["required", "best_effort", "off"]] | None = None,
         max_size: int | None = None,
         min_idle: int | None = None,

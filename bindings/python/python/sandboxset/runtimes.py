@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .config import Name
 
-__all__ = ["PythonRuntime"]
+__all__ = ["NodeRuntime", "PythonRuntime"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +38,29 @@ class PythonRuntime:
     """Directories of the host with more modules, which sandboxes see read-only at the same paths."""
     interpreter: Name | None = None
     """The interpreter as the sandbox sees it, if it is one of the root file system: CPython 3.9 or newer."""
+    env: Mapping[str, str] | None = None
+    """Variables on top of the set's."""
+    ready_timeout: float | None = None
+    """Seconds it may take to become ready; default 30."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRuntime:
+    """A Node process in each sandbox that answers calls with a function.
+
+    It stays warm from call to call, but cannot be forked, because Node has threads of its own: a set of them is no
+    ``parent``. By default it is the ``node`` that this program would find in its ``PATH``, brought in read-only; if the
+    set has a ``root`` of its own, it is the ``node`` of that.
+    """
+
+    handler: str
+    """The function that answers, as ``module:function``: a file of the ``code_dir``, or a module that Node finds by
+    itself. It takes a ``Buffer`` and returns bytes or a string, or a promise of them. An exception in it is a
+    ``HandlerFailedError`` for the caller, and the runtime lives on."""
+    json: bool = False
+    """Whether the handler takes what ``SandboxRef.call_json`` sent, and returns what can be sent as JSON."""
+    interpreter: Name | None = None
+    """The interpreter as the sandbox sees it, if it is one of the root file system."""
     env: Mapping[str, str] | None = None
     """Variables on top of the set's."""
     ready_timeout: float | None = None

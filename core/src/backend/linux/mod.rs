@@ -218,6 +218,9 @@ impl Backend for LinuxBackend {
         if spec.runtime.as_ref().is_some_and(|runtime| runtime.forks) {
             return Ok(());
         }
+        if let Some(why) = spec.runtime.as_ref().and_then(|runtime| runtime.unforkable) {
+            return Err(Error::new(ErrorCode::Unsupported, Phase::Configure, format!("parent: {why}")));
+        }
         Err(Error::invalid(
             "parent",
             "its sandboxes have no runtime that can be forked: see `Runtime::forks`",
