@@ -1,14 +1,17 @@
 //! Forks that are prepared ahead of demand, up to where the parent's runtime is forked.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sandboxset::backend::linux::LinuxOptions;
-use sandboxset::{ErrorCode, SandboxSpec};
+use sandboxset::{CancelToken, ErrorCode, SandboxSpec};
 
 use crate::fork_support::{
     SOON, ask, child_spec, fork, parent, parent_of, refused, server_spec, signal_server,
 };
-use crate::support::{HANG, TestSandbox, eventually, sh};
+use crate::shells::OwnKeeper;
+use crate::support::{HANG, TestSandbox, cgroups, eventually, sh, skip};
 
 /// Waits until so many are prepared.
 fn await_ready(parent: &TestSandbox, count: usize) {
@@ -81,7 +84,7 @@ fn what_waits_outlasts_a_pause_of_the_parent() {
     let Some(parent) = parent() else { return };
     let _first = fork(&parent, child_spec());
     await_ready(&parent, 2);
-    parent.settle(&sandboxset::CancelToken::new());
+    parent.settle(&CancelToken::new());
     parent.pause().unwrap();
     let_time_pass();
     let asked = now();
@@ -94,22 +97,46 @@ fn what_waits_outlasts_a_pause_of_the_parent() {
     assert_eq!(ask(&*child.sandbox, "state"), "p 3");
 }
 
+/// The v2 cgroups with an init of this keeper in them, and whether they are frozen.
+fn cgroups_of(keeper: &OwnKeeper) -> BTreeMap<PathBuf, bool> {
+    let name = keeper.0.file_name().unwrap().to_str().unwrap();
+    let is_init = |pid: &str| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    let holds_init = |dir: &PathBuf| {
+        let members = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+        members.lines().any(is_init)
+    };
+    let state = |dir: PathBuf| {
+        let frozen = std::fs::read_to_string(dir.join("cgroup.freeze")).ok()?;
+        Some((dir, frozen.trim() == "1"))
+    };
+    cgroups().into_iter().filter(holds_init).filter_map(state).collect()
+}
+
 #[test]
 fn what_waits_rests_with_its_parent() {
-    let Some(parent) = parent() else { return };
-    if !parent.backend_has_cgroups() {
-        return crate::support::skip("no cgroups to freeze");
+    let keeper = OwnKeeper::new("rests");
+    let Some(parent) = parent_of(keeper.options(), "/code/zygote") else { return };
+    let frozen = || cgroups_of(&keeper).into_values().filter(|frozen| *frozen).count();
+    if cgroups_of(&keeper).is_empty() {
+        return skip("no v2 cgroup to freeze");
     }
-    let _first = fork(&parent, child_spec());
+    drop(fork(&parent, child_spec()));
     await_ready(&parent, 2);
-    // It settles when all is there; then what waits is stopped until it is needed, and the rest is not.
-    parent.settle(&sandboxset::CancelToken::new());
+    assert_eq!(frozen(), 0, "nothing rests while the parent is forked");
+    // It settles when all is there; then what waits is stopped until it is needed, and the parent is not.
+    parent.settle(&CancelToken::new());
+    assert_eq!(frozen(), 2);
     let child = fork(&parent, child_spec());
     assert_eq!(ask(&*child.sandbox, "state"), "p 1");
-    let cancelled = sandboxset::CancelToken::new();
-    cancelled.cancel();
+    assert_eq!(frozen(), 1, "one of them was woken, and the one that takes its place is not at rest");
     // Who does not want to wait need not.
+    signal_server(&parent, "STOP");
+    let cancelled = CancelToken::new();
+    cancelled.cancel();
     parent.settle(&cancelled);
+    signal_server(&parent, "CONT");
 }
 
 #[test]

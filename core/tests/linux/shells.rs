@@ -12,19 +12,22 @@ use sandboxset::{Bind, ErrorCode, RootFs, Runtime, SandboxSpec, ScratchDirs};
 use crate::support::{HANG, TestSandbox, embedded_keeper, eventually, keeper_of, sandbox_from, sh};
 
 /// A keeper that no other test has, so that its children are known.
-struct OwnKeeper(PathBuf);
+pub(crate) struct OwnKeeper(pub(crate) PathBuf);
 
 impl OwnKeeper {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         // The kernel keeps 15 bytes of a process's name.
         let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id() % 100_000));
         fs::copy(embedded_keeper(), &path).unwrap();
         OwnKeeper(path)
     }
 
+    pub(crate) fn options(&self) -> LinuxOptions {
+        LinuxOptions { keeper: Some(self.0.clone()), ..LinuxOptions::default() }
+    }
+
     fn backend(&self, shells: Option<usize>) -> LinuxBackend {
-        let options = LinuxOptions { keeper: Some(self.0.clone()), shells, ..LinuxOptions::default() };
-        LinuxBackend::new(options).unwrap()
+        LinuxBackend::new(LinuxOptions { shells, ..self.options() }).unwrap()
     }
 
     /// The inits of its sandboxes and shells.
