@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sandboxset
 from conftest import PATIENCE
-from sandboxset import NodeRuntime, SandboxSet
+from sandboxset import Limits, NodeRuntime, SandboxSet
 
 HANDLERS = """
 exports.upper = (request) => request.toString().toUpperCase();
@@ -44,7 +44,9 @@ def serving(app: Path, linux: SandboxSet) -> Iterator[Callable[..., SandboxSet]]
     sets: list[SandboxSet] = []
 
     def make(handler: str, **options: Any) -> SandboxSet:
-        sets.append(SandboxSet(runtime=NodeRuntime(handler=handler, **options), code_dir=app, max_size=2))
+        runtime = NodeRuntime(handler=handler, **options)
+        # Without a memory cgroup this bounds address space, which Node reserves much of.
+        sets.append(SandboxSet(runtime=runtime, code_dir=app, max_size=2, limits=Limits(memory_bytes=1 << 30)))
         return sets[-1]
 
     yield make

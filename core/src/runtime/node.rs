@@ -11,6 +11,9 @@ const SERVER: (&str, &[u8]) = ("/run/sandboxset/server.js", include_bytes!("node
 ///
 /// It stays warm from call to call, but cannot be forked: Node has threads of its own, which a fork would not have. So
 /// it is no parent; a set of them that is to be one is `UNSUPPORTED`.
+///
+/// Where there is no memory cgroup, [`crate::Limits::memory_bytes`] bounds address space, of which Node 20 reserves more
+/// than the default of the limit before it begins; 1 GiB was enough.
 #[derive(Clone, Debug, Default)]
 pub struct NodeRuntime {
     /// The function that answers, as `module:function`: a file of the set's code directory, with or without its ending,

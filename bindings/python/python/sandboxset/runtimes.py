@@ -51,6 +51,9 @@ class NodeRuntime:
     It stays warm from call to call, but cannot be forked, because Node has threads of its own: a set of them is no
     ``parent``. By default it is the ``node`` that this program would find in its ``PATH``, brought in read-only; if the
     set has a ``root`` of its own, it is the ``node`` of that.
+
+    Where there is no memory cgroup, ``Limits.memory_bytes`` bounds address space, of which Node 20 reserves more than
+    the default of the limit before it begins; 1 GiB was enough.
     """
 
     handler: str
