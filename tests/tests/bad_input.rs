@@ -17,7 +17,7 @@ use sandboxset::{
 use sandboxset_tests::census::Scope;
 use serde_json::Value;
 
-const TABLE: &str = include_str!("../bad_input.json");
+const TABLE: &str = include_str!("../conformance/bad_input.json");
 const HANG: Duration = Duration::from_secs(60);
 
 /// A call with one bad argument, and what it must answer.
