@@ -1,0 +1,77 @@
+//! The negative control of the suite: agents that are wrong in one way, each of which must be caught.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::agents::{HANG, Language, reference};
+use crate::cases;
+use crate::run::{Fate, run};
+
+/// What the agent of Rust can be told to do wrong.
+const LIES: &[&str] = &[
+    "dies",
+    "falls_silent",
+    "talks_nonsense",
+    "ends_badly",
+    "supports_nothing",
+    "puts_nothing",
+    "destroys_nothing",
+    "cancels_nothing",
+    "never_fails",
+    "confuses_codes",
+    "confuses_names",
+    "confuses_phases",
+    "retries_nothing",
+    "retries_everything",
+    "names_no_field",
+    "names_no_sandbox",
+    "is_speechless",
+    "knows_no_cause",
+    "knows_one_sandbox",
+    "counts_no_uses",
+    "counts_nothing",
+    "destroys_for_no_reason",
+    "always_exits",
+    "always_succeeds",
+    "swallows_output",
+    "drops_nothing",
+    "always_holds",
+    "sees_no_event",
+    "forgets_the_order",
+    "confuses_events",
+    "reads_nothing",
+    "leaves_nothing",
+];
+
+/// Many a lie is caught by waiting in vain, so this waits less than for honest agents.
+const SHORT: Duration = Duration::from_secs(5);
+
+#[test]
+fn the_driver_catches_every_lie() {
+    let cases = cases::all();
+    let mut believed = Vec::new();
+    for lie in LIES {
+        let mut command = reference().command.unwrap();
+        command.extend(["--lie".to_owned(), (*lie).to_owned()]);
+        let language = Language { name: "rust", command: Ok(command) };
+        let mut caught = cases
+            .iter()
+            .filter(|case| case.backends.iter().any(|backend| backend == "mock"))
+            .filter_map(|case| Some((&case.id, run(&language, "mock", case, SHORT).err()?)));
+        match caught.next() {
+            Some((case, what)) => {
+                let line = what.lines().next().unwrap_or_default();
+                let _ = writeln!(std::io::stderr(), "lie {lie}: caught by {case}: {line:.110}");
+            }
+            None => believed.push(*lie),
+        }
+    }
+    assert!(believed.is_empty(), "nothing was wrong with agents that lie so: {believed:?}");
+}
+
+/// What catches every lie must not catch the truth.
+#[test]
+fn the_truth_is_believed() {
+    let case = &cases::all()[0];
+    assert_eq!(run(&reference(), &case.backends[0], case, HANG), Ok(Fate::Passed));
+}

@@ -1,0 +1,12 @@
+//! The conformance suite: the same cases in every language. `tests/conformance/README.md` says how.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod agents;
+mod bad_input;
+mod cases;
+mod host;
+mod lies;
+mod matrix;
+mod pattern;
+mod run;
+mod schema;
