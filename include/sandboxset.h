@@ -69,9 +69,11 @@
  *   sandboxset_clock_new                            sandboxset_clock_free
  *   every out_error                                 sandboxset_error_free
  *
- *   Free a handle once, when no call uses it any more; the order does not matter, because each keeps what it
- *   needs of the others. Frees accept NULL and do not wait. "Borrowed" memory lives as long as the handle it was
- *   borrowed from.
+ *   A callback's result is freed as that of the function without _async.
+ *
+ *   Free a handle once, when no thread is in a call with it any more; asynchronous calls that are under way do not
+ *   count. The order does not matter, because each keeps what it needs of the others. Frees accept NULL and do not
+ *   wait. "Borrowed" memory lives as long as the handle it was borrowed from.
  *
  * THREADS
  *
@@ -79,9 +81,42 @@
  *   the second is SANDBOXSET_INVALID_STATE. The library installs no signal handler, never forks the calling
  *   process, and changes nothing else that belongs to the whole process.
  *
+ * ASYNCHRONOUS CALLS
+ *
+ *   Every function that waits has a form that ends in _async and does not. It takes a callback and user_data, which
+ *   is passed on as it is, instead of the outputs:
+ *
+ *       void on_get(void *user_data, sandboxset_code code, sandboxset_ref *sandbox, sandboxset_error *error);
+ *       sandboxset_get_or_create_unpaused_async(set, NULL, on_get, user_data, &error);
+ *
+ *   If the call returns SANDBOXSET_OK, the callback is called exactly once; else never. The call fails only if an
+ *   argument is not valid in itself, no thread can be started (SANDBOXSET_NO_CAPACITY), in a forked child, or where
+ *   it says so. All else that may go wrong is told to the callback.
+ *
+ *   The callback is called on a thread of the library, whose signals are all blocked, and never on the caller's;
+ *   it may begin, and end, before the call returns. What the caller wrote before the call is seen by it. It owns the
+ *   result and the error, one of which is NULL, and frees them. No lock of the library is held, so it may call any
+ *   function; but it should be short, because other callbacks may wait for it, and must not wait for another
+ *   callback, throw, longjmp or end its thread. Callbacks run at once on several threads, in any order.
+ *
+ *   Gets wait in one queue, first in, first out, whether by a thread or asynchronously, and have their place when the
+ *   call returns. No thread waits for them. All other calls have a thread of the library each while they are under way.
+ *
+ *   A call is cancelled by the sandboxset_cancel that it takes, if it takes one: its callback comes all the same, with
+ *   SANDBOXSET_CANCELLED, or with the result if that was first. Handles may be freed while calls are under way. What
+ *   the free does it does at once: a set is closed, a sandbox that was not put destroyed, a process killed, a
+ *   connection closed, a subscription ended; the calls end by that, and their callbacks come. A put or destroy ends
+ *   calls on the ref with SANDBOXSET_STALE_REF or SANDBOXSET_SANDBOX_DEAD.
+ *
+ *   A process that exits need not wait for callbacks. Those that are still to come then never do.
+ *
+ *   Functions without such a form do not wait. They are done in the time of a few system calls: also
+ *   sandboxset_backend_linux_new, which looks at the host, sandboxset_ref_destroy, _free and sandboxset_shrink, which
+ *   leave the teardown to the library, and sandboxset_process_signal, _kill and _close_stdin.
+ *
  * FORK
  *
- *   After fork, in the child: every call is SANDBOXSET_FORKED_PROCESS, every free does nothing (the sandboxes
+ *   After fork, in the child: no callback comes, every call is SANDBOXSET_FORKED_PROCESS, every free does nothing (the sandboxes
  *   belong to the parent), except those of sandboxset_error, which work. Once loaded the library stays loaded:
  *   dlclose does not unload it.
  */
@@ -307,8 +342,8 @@ typedef struct sandboxset_cancel sandboxset_cancel;
 // sandboxset_config says so, and keeps what it needs of it, so it may be freed before the set. Thread-safe.
 typedef struct sandboxset_clock sandboxset_clock;
 
-// A stream to a runtime's socket. One call at a time: a second one, from another thread, is
-// SANDBOXSET_INVALID_STATE.
+// A stream to a runtime's socket. One call at a time: while one is under way, on another thread or asynchronously, a
+// second one is SANDBOXSET_INVALID_STATE.
 typedef struct sandboxset_connection sandboxset_connection;
 
 // The entries of a directory in a sandbox, sorted by name. Immutable.
@@ -543,6 +578,15 @@ typedef struct sandboxset_config {
   uint64_t max_forks;
 } sandboxset_config;
 
+// Called once with bytes, NULL on an error. They are freed with sandboxset_bytes_free. See ASYNCHRONOUS CALLS.
+typedef void (*sandboxset_bytes_fn)(void *user_data,
+                                    sandboxset_code code,
+                                    struct sandboxset_bytes *bytes,
+                                    struct sandboxset_error *error);
+
+// Called once when an asynchronous call has ended that answers nothing but how. See ASYNCHRONOUS CALLS.
+typedef void (*sandboxset_done_fn)(void *user_data, sandboxset_code code, struct sandboxset_error *error);
+
 // One entry of a directory. Set struct_size before the call that fills it.
 typedef struct sandboxset_dir_entry {
   // sizeof(sandboxset_dir_entry).
@@ -554,6 +598,12 @@ typedef struct sandboxset_dir_entry {
   // 0.
   uint32_t reserved;
 } sandboxset_dir_entry;
+
+// Called once with an event, NULL if none came in time. It is freed with sandboxset_event_free.
+typedef void (*sandboxset_event_fn)(void *user_data,
+                                    sandboxset_code code,
+                                    struct sandboxset_event *event,
+                                    struct sandboxset_error *error);
 
 // What an event says. Set struct_size before the call that fills it.
 typedef struct sandboxset_event_info {
@@ -629,6 +679,30 @@ typedef struct sandboxset_usage {
   // once. 0 for a command, and where the kernel or the processes do not let us look.
   uint64_t proportional_memory_bytes;
 } sandboxset_usage;
+
+// Called once with the output of a command, NULL on an error. It is freed with sandboxset_output_free.
+typedef void (*sandboxset_output_fn)(void *user_data,
+                                     sandboxset_code code,
+                                     struct sandboxset_output *output,
+                                     struct sandboxset_error *error);
+
+// Called once with a command that was started, NULL on an error. It is freed with sandboxset_process_free.
+typedef void (*sandboxset_process_fn)(void *user_data,
+                                      sandboxset_code code,
+                                      struct sandboxset_process *process,
+                                      struct sandboxset_error *error);
+
+// Called once with a connection, NULL on an error. It is freed with sandboxset_connection_free.
+typedef void (*sandboxset_connection_fn)(void *user_data,
+                                         sandboxset_code code,
+                                         struct sandboxset_connection *connection,
+                                         struct sandboxset_error *error);
+
+// Called once with the entries of a directory, NULL on an error. They are freed with sandboxset_dir_free.
+typedef void (*sandboxset_dir_fn)(void *user_data,
+                                  sandboxset_code code,
+                                  struct sandboxset_dir *dir,
+                                  struct sandboxset_error *error);
 
 // One layer of isolation. Set struct_size before the call that fills it.
 typedef struct sandboxset_layer {
@@ -713,6 +787,32 @@ typedef struct sandboxset_spec {
   // NULL. Default NULL: best effort throughout.
   const char *const *layers;
 } sandboxset_spec;
+
+// Called once with a set, NULL on an error. It is freed with sandboxset_free. See ASYNCHRONOUS CALLS.
+typedef void (*sandboxset_set_fn)(void *user_data,
+                                  sandboxset_code code,
+                                  struct sandboxset *set,
+                                  struct sandboxset_error *error);
+
+// Called once with a sandbox, NULL on an error. It is ended by put or destroy, and freed with sandboxset_ref_free.
+typedef void (*sandboxset_ref_fn)(void *user_data,
+                                  sandboxset_code code,
+                                  struct sandboxset_ref *sandbox,
+                                  struct sandboxset_error *error);
+
+// Called once with the number of idle sandboxes, 0 on an error.
+typedef void (*sandboxset_prewarm_fn)(void *user_data,
+                                      sandboxset_code code,
+                                      uint64_t idle,
+                                      struct sandboxset_error *error);
+
+// Called once with how many sandboxes were destroyed, and with a tally of the survivors, NULL on an error, which is
+// freed with sandboxset_tally_free.
+typedef void (*sandboxset_close_report_fn)(void *user_data,
+                                           sandboxset_code code,
+                                           uint64_t destroyed,
+                                           struct sandboxset_tally *survivors,
+                                           struct sandboxset_error *error);
 
 // A consistent snapshot of a set's counters. Set struct_size before the call that fills it.
 typedef struct sandboxset_stats {
@@ -985,6 +1085,13 @@ sandboxset_code sandboxset_connection_read(const struct sandboxset_connection *c
                                            size_t *out_length,
                                            struct sandboxset_error **out_error);
 
+// As sandboxset_connection_read, without waiting: up to `max_bytes` bytes, and none at the end.
+sandboxset_code sandboxset_connection_read_async(const struct sandboxset_connection *connection,
+                                                 uint64_t max_bytes,
+                                                 sandboxset_bytes_fn callback,
+                                                 void *user_data,
+                                                 struct sandboxset_error **out_error);
+
 // Writes all bytes. Blocks, each time nothing can be written, at most as long as
 // sandboxset_connection_set_timeout says.
 // Errors: how many bytes went out before an error is unknown, so the connection should be freed then.
@@ -993,13 +1100,21 @@ sandboxset_code sandboxset_connection_write(const struct sandboxset_connection *
                                             size_t length,
                                             struct sandboxset_error **out_error);
 
+// As sandboxset_connection_write, without waiting. The bytes are copied.
+sandboxset_code sandboxset_connection_write_async(const struct sandboxset_connection *connection,
+                                                  const uint8_t *data,
+                                                  size_t length,
+                                                  sandboxset_done_fn callback,
+                                                  void *user_data,
+                                                  struct sandboxset_error **out_error);
+
 // Bounds every later read and write, in milliseconds; SANDBOXSET_FOREVER_MS, at first, is unbounded. 0 is
 // SANDBOXSET_INVALID_ARGUMENT, because nothing could ever be done in it.
 sandboxset_code sandboxset_connection_set_timeout(const struct sandboxset_connection *connection,
                                                   uint64_t timeout_ms,
                                                   struct sandboxset_error **out_error);
 
-// Closes and frees the connection. Accepts NULL.
+// Closes and frees the connection. A call that is under way ends with an error. Accepts NULL.
 void sandboxset_connection_free(struct sandboxset_connection *connection);
 
 // Answers how many entries there are.
@@ -1053,7 +1168,15 @@ sandboxset_code sandboxset_event_stream_next(const struct sandboxset_event_strea
                                              struct sandboxset_event **out_event,
                                              struct sandboxset_error **out_error);
 
-// Ends the subscription and frees the stream; events that were taken from it live on. Accepts NULL.
+// As sandboxset_event_stream_next, without waiting.
+sandboxset_code sandboxset_event_stream_next_async(const struct sandboxset_event_stream *stream,
+                                                   uint64_t timeout_ms,
+                                                   sandboxset_event_fn callback,
+                                                   void *user_data,
+                                                   struct sandboxset_error **out_error);
+
+// Ends the subscription and frees the stream; events that were taken from it live on. A call that waits for an event
+// answers none. Accepts NULL.
 void sandboxset_event_stream_free(struct sandboxset_event_stream *stream);
 
 // Fills `info`.
@@ -1138,6 +1261,15 @@ sandboxset_code sandboxset_process_write(const struct sandboxset_process *proces
                                          uint64_t timeout_ms,
                                          struct sandboxset_error **out_error);
 
+// As sandboxset_process_write, without waiting. The bytes are copied. Writes that are under way at once may mix.
+sandboxset_code sandboxset_process_write_async(const struct sandboxset_process *process,
+                                               const uint8_t *data,
+                                               size_t length,
+                                               uint64_t timeout_ms,
+                                               sandboxset_done_fn callback,
+                                               void *user_data,
+                                               struct sandboxset_error **out_error);
+
 // Ends the command's standard input. Idempotent.
 sandboxset_code sandboxset_process_close_stdin(const struct sandboxset_process *process,
                                                struct sandboxset_error **out_error);
@@ -1151,6 +1283,15 @@ sandboxset_code sandboxset_process_read(const struct sandboxset_process *process
                                         uint64_t timeout_ms,
                                         size_t *out_length,
                                         struct sandboxset_error **out_error);
+
+// As sandboxset_process_read, without waiting: up to `max_bytes` bytes, and none at the end.
+sandboxset_code sandboxset_process_read_async(const struct sandboxset_process *process,
+                                              uint32_t stream,
+                                              uint64_t max_bytes,
+                                              uint64_t timeout_ms,
+                                              sandboxset_bytes_fn callback,
+                                              void *user_data,
+                                              struct sandboxset_error **out_error);
 
 // Sends a signal (1 to 64) to the command's own process.
 sandboxset_code sandboxset_process_signal(const struct sandboxset_process *process,
@@ -1171,8 +1312,96 @@ sandboxset_code sandboxset_process_wait(const struct sandboxset_process *process
                                         struct sandboxset_output **out_output,
                                         struct sandboxset_error **out_error);
 
+// As sandboxset_process_wait, without waiting.
+sandboxset_code sandboxset_process_wait_async(const struct sandboxset_process *process,
+                                              uint64_t timeout_ms,
+                                              const struct sandboxset_cancel *cancel,
+                                              sandboxset_output_fn callback,
+                                              void *user_data,
+                                              struct sandboxset_error **out_error);
+
 // Frees the process; if it still runs, it and every process it started is killed. Accepts NULL.
 void sandboxset_process_free(struct sandboxset_process *process);
+
+// Runs a command to its end and answers how it ended and what it wrote. Blocks, at most for the command's
+// timeout and grace. Free the output with sandboxset_output_free.
+// Errors: a command that fails, or is killed, is no error but an outcome.
+sandboxset_code sandboxset_ref_exec(const struct sandboxset_ref *sandbox,
+                                    const struct sandboxset_command *command,
+                                    struct sandboxset_output **out_output,
+                                    struct sandboxset_error **out_error);
+
+// As sandboxset_ref_exec, without waiting.
+sandboxset_code sandboxset_ref_exec_async(const struct sandboxset_ref *sandbox,
+                                          const struct sandboxset_command *command,
+                                          sandboxset_output_fn callback,
+                                          void *user_data,
+                                          struct sandboxset_error **out_error);
+
+// Starts a command. Free the process with sandboxset_process_free, which kills what still runs.
+sandboxset_code sandboxset_ref_spawn(const struct sandboxset_ref *sandbox,
+                                     const struct sandboxset_command *command,
+                                     struct sandboxset_process **out_process,
+                                     struct sandboxset_error **out_error);
+
+// As sandboxset_ref_spawn, without waiting for the start.
+sandboxset_code sandboxset_ref_spawn_async(const struct sandboxset_ref *sandbox,
+                                           const struct sandboxset_command *command,
+                                           sandboxset_process_fn callback,
+                                           void *user_data,
+                                           struct sandboxset_error **out_error);
+
+// Opens a stream to the runtime's socket, within `timeout_ms` milliseconds. `cancel` may be NULL. Free the
+// connection with sandboxset_connection_free.
+sandboxset_code sandboxset_ref_connect(const struct sandboxset_ref *sandbox,
+                                       uint64_t timeout_ms,
+                                       const struct sandboxset_cancel *cancel,
+                                       struct sandboxset_connection **out_connection,
+                                       struct sandboxset_error **out_error);
+
+// As sandboxset_ref_connect, without waiting.
+sandboxset_code sandboxset_ref_connect_async(const struct sandboxset_ref *sandbox,
+                                             uint64_t timeout_ms,
+                                             const struct sandboxset_cancel *cancel,
+                                             sandboxset_connection_fn callback,
+                                             void *user_data,
+                                             struct sandboxset_error **out_error);
+
+// Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
+// little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
+// sandboxset_bytes_free.
+// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
+sandboxset_code sandboxset_ref_call(const struct sandboxset_ref *sandbox,
+                                    const uint8_t *request,
+                                    size_t request_length,
+                                    uint64_t timeout_ms,
+                                    const struct sandboxset_cancel *cancel,
+                                    struct sandboxset_bytes **out_answer,
+                                    struct sandboxset_error **out_error);
+
+// As sandboxset_ref_call, without waiting. The request is copied.
+sandboxset_code sandboxset_ref_call_async(const struct sandboxset_ref *sandbox,
+                                          const uint8_t *request,
+                                          size_t request_length,
+                                          uint64_t timeout_ms,
+                                          const struct sandboxset_cancel *cancel,
+                                          sandboxset_bytes_fn callback,
+                                          void *user_data,
+                                          struct sandboxset_error **out_error);
+
+// Answers what the runtime wrote to its standard output and error, the last `max_bytes` bytes of it. Free it with
+// sandboxset_bytes_free.
+sandboxset_code sandboxset_ref_log(const struct sandboxset_ref *sandbox,
+                                   uint64_t max_bytes,
+                                   struct sandboxset_bytes **out_log,
+                                   struct sandboxset_error **out_error);
+
+// As sandboxset_ref_log, without waiting.
+sandboxset_code sandboxset_ref_log_async(const struct sandboxset_ref *sandbox,
+                                         uint64_t max_bytes,
+                                         sandboxset_bytes_fn callback,
+                                         void *user_data,
+                                         struct sandboxset_error **out_error);
 
 // Reads a regular file of the sandbox, of at most `max_bytes` bytes. The path is absolute in the sandbox, or
 // relative to its scratch dir; the host never follows a link that the sandbox planted. Free the content with
@@ -1184,6 +1413,14 @@ sandboxset_code sandboxset_ref_read_file(const struct sandboxset_ref *sandbox,
                                          struct sandboxset_bytes **out_bytes,
                                          struct sandboxset_error **out_error);
 
+// As sandboxset_ref_read_file, without waiting.
+sandboxset_code sandboxset_ref_read_file_async(const struct sandboxset_ref *sandbox,
+                                               const char *path,
+                                               uint64_t max_bytes,
+                                               sandboxset_bytes_fn callback,
+                                               void *user_data,
+                                               struct sandboxset_error **out_error);
+
 // Creates or replaces a regular file of the sandbox, whole or not at all, with these permission bits (for
 // example 0644). `data` may be NULL if `length` is 0.
 sandboxset_code sandboxset_ref_write_file(const struct sandboxset_ref *sandbox,
@@ -1193,6 +1430,16 @@ sandboxset_code sandboxset_ref_write_file(const struct sandboxset_ref *sandbox,
                                           uint32_t mode,
                                           struct sandboxset_error **out_error);
 
+// As sandboxset_ref_write_file, without waiting. The data is copied.
+sandboxset_code sandboxset_ref_write_file_async(const struct sandboxset_ref *sandbox,
+                                                const char *path,
+                                                const uint8_t *data,
+                                                size_t length,
+                                                uint32_t mode,
+                                                sandboxset_done_fn callback,
+                                                void *user_data,
+                                                struct sandboxset_error **out_error);
+
 // Lists a directory of the sandbox. Free the entries with sandboxset_dir_free.
 // Errors: SANDBOXSET_TOO_BIG for more than `max_entries`.
 sandboxset_code sandboxset_ref_list_dir(const struct sandboxset_ref *sandbox,
@@ -1201,10 +1448,25 @@ sandboxset_code sandboxset_ref_list_dir(const struct sandboxset_ref *sandbox,
                                         struct sandboxset_dir **out_dir,
                                         struct sandboxset_error **out_error);
 
+// As sandboxset_ref_list_dir, without waiting.
+sandboxset_code sandboxset_ref_list_dir_async(const struct sandboxset_ref *sandbox,
+                                              const char *path,
+                                              uint64_t max_entries,
+                                              sandboxset_dir_fn callback,
+                                              void *user_data,
+                                              struct sandboxset_error **out_error);
+
 // Removes a file of the sandbox or, with all it holds, a directory.
 sandboxset_code sandboxset_ref_remove(const struct sandboxset_ref *sandbox,
                                       const char *path,
                                       struct sandboxset_error **out_error);
+
+// As sandboxset_ref_remove, without waiting.
+sandboxset_code sandboxset_ref_remove_async(const struct sandboxset_ref *sandbox,
+                                            const char *path,
+                                            sandboxset_done_fn callback,
+                                            void *user_data,
+                                            struct sandboxset_error **out_error);
 
 // Answers how many layers there are; a mock has none.
 sandboxset_code sandboxset_report_count(const struct sandboxset_report *report,
@@ -1225,6 +1487,12 @@ void sandboxset_report_free(struct sandboxset_report *report);
 // Errors: SANDBOXSET_STALE_REF for a second put, or a put after destroy.
 sandboxset_code sandboxset_ref_put(const struct sandboxset_ref *sandbox, struct sandboxset_error **out_error);
 
+// As sandboxset_ref_put, without waiting for the pause. The ref is stale when this returns SANDBOXSET_OK.
+sandboxset_code sandboxset_ref_put_async(const struct sandboxset_ref *sandbox,
+                                         sandboxset_done_fn callback,
+                                         void *user_data,
+                                         struct sandboxset_error **out_error);
+
 // Ends the sandbox. The reason, UTF-8, is kept and shown by later errors. Does not wait for the teardown. The
 // handle stays valid, but stale, until sandboxset_ref_free.
 sandboxset_code sandboxset_ref_destroy(const struct sandboxset_ref *sandbox,
@@ -1235,40 +1503,6 @@ sandboxset_code sandboxset_ref_destroy(const struct sandboxset_ref *sandbox,
 sandboxset_code sandboxset_ref_taint(const struct sandboxset_ref *sandbox,
                                      const char *reason,
                                      struct sandboxset_error **out_error);
-
-// Runs a command to its end and answers how it ended and what it wrote. Blocks, at most for the command's
-// timeout and grace. Free the output with sandboxset_output_free.
-// Errors: a command that fails, or is killed, is no error but an outcome.
-sandboxset_code sandboxset_ref_exec(const struct sandboxset_ref *sandbox,
-                                    const struct sandboxset_command *command,
-                                    struct sandboxset_output **out_output,
-                                    struct sandboxset_error **out_error);
-
-// Starts a command. Free the process with sandboxset_process_free, which kills what still runs.
-sandboxset_code sandboxset_ref_spawn(const struct sandboxset_ref *sandbox,
-                                     const struct sandboxset_command *command,
-                                     struct sandboxset_process **out_process,
-                                     struct sandboxset_error **out_error);
-
-// Opens a stream to the runtime's socket, within `timeout_ms` milliseconds. `cancel` may be NULL. Free the
-// connection with sandboxset_connection_free.
-sandboxset_code sandboxset_ref_connect(const struct sandboxset_ref *sandbox,
-                                       uint64_t timeout_ms,
-                                       const struct sandboxset_cancel *cancel,
-                                       struct sandboxset_connection **out_connection,
-                                       struct sandboxset_error **out_error);
-
-// Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
-// little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
-// sandboxset_bytes_free.
-// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
-sandboxset_code sandboxset_ref_call(const struct sandboxset_ref *sandbox,
-                                    const uint8_t *request,
-                                    size_t request_length,
-                                    uint64_t timeout_ms,
-                                    const struct sandboxset_cancel *cancel,
-                                    struct sandboxset_bytes **out_answer,
-                                    struct sandboxset_error **out_error);
 
 // Answers the id of the sandbox, never 0 and never reused in this process. Works after put and destroy.
 sandboxset_code sandboxset_ref_id(const struct sandboxset_ref *sandbox,
@@ -1305,13 +1539,6 @@ sandboxset_code sandboxset_ref_get_usage(const struct sandboxset_ref *sandbox,
                                          struct sandboxset_usage *usage,
                                          struct sandboxset_error **out_error);
 
-// Answers what the runtime wrote to its standard output and error, the last `max_bytes` bytes of it. Free it with
-// sandboxset_bytes_free.
-sandboxset_code sandboxset_ref_log(const struct sandboxset_ref *sandbox,
-                                   uint64_t max_bytes,
-                                   struct sandboxset_bytes **out_log,
-                                   struct sandboxset_error **out_error);
-
 // Frees the handle and all that was borrowed from it. A sandbox that was neither put nor destroyed is destroyed,
 // because nobody said that it is fit for reuse. Does not wait. Accepts NULL.
 void sandboxset_ref_free(struct sandboxset_ref *sandbox);
@@ -1333,6 +1560,14 @@ sandboxset_code sandboxset_new(const struct sandboxset_backend *backend,
                                struct sandboxset **out_set,
                                struct sandboxset_error **out_error);
 
+// As sandboxset_new, without waiting for an image to be unpacked.
+sandboxset_code sandboxset_new_async(const struct sandboxset_backend *backend,
+                                     const struct sandboxset_spec *spec,
+                                     const struct sandboxset_config *config,
+                                     sandboxset_set_fn callback,
+                                     void *user_data,
+                                     struct sandboxset_error **out_error);
+
 // Answers a running sandbox: the most recently used idle one, else a new one, else the first that comes free.
 // Blocks, at most as long as the options say; NULL options are all defaults. The ref is the caller's to end with
 // sandboxset_ref_put or sandboxset_ref_destroy, and then to free with sandboxset_ref_free.
@@ -1343,6 +1578,14 @@ sandboxset_code sandboxset_get_or_create_unpaused(const struct sandboxset *set,
                                                   struct sandboxset_ref **out_ref,
                                                   struct sandboxset_error **out_error);
 
+// As sandboxset_get_or_create_unpaused, without waiting: it has its place in the queue, among all who wait, when this
+// returns. No thread waits for it, so that there may be as many as max_waiters.
+sandboxset_code sandboxset_get_or_create_unpaused_async(const struct sandboxset *set,
+                                                        const struct sandboxset_get_options *options,
+                                                        sandboxset_ref_fn callback,
+                                                        void *user_data,
+                                                        struct sandboxset_error **out_error);
+
 // Makes idle sandboxes until there are `count`, or until the set is full. Waits for them, at most `timeout_ms`
 // milliseconds, and answers how many are idle then. `out_idle` may be NULL.
 sandboxset_code sandboxset_prewarm(const struct sandboxset *set,
@@ -1350,6 +1593,14 @@ sandboxset_code sandboxset_prewarm(const struct sandboxset *set,
                                    uint64_t timeout_ms,
                                    uint64_t *out_idle,
                                    struct sandboxset_error **out_error);
+
+// As sandboxset_prewarm, without waiting.
+sandboxset_code sandboxset_prewarm_async(const struct sandboxset *set,
+                                         uint64_t count,
+                                         uint64_t timeout_ms,
+                                         sandboxset_prewarm_fn callback,
+                                         void *user_data,
+                                         struct sandboxset_error **out_error);
 
 // Destroys idle sandboxes, least recently used first, until `keep` are left. Answers how many it destroyed.
 // `out_destroyed` may be NULL.
@@ -1364,12 +1615,26 @@ sandboxset_code sandboxset_drain(const struct sandboxset *set,
                                  uint64_t deadline_ms,
                                  struct sandboxset_error **out_error);
 
+// As sandboxset_drain, without waiting. It may be the worker that begins the drain, after this has returned.
+sandboxset_code sandboxset_drain_async(const struct sandboxset *set,
+                                       uint64_t deadline_ms,
+                                       sandboxset_done_fn callback,
+                                       void *user_data,
+                                       struct sandboxset_error **out_error);
+
 // Fails waiters with SANDBOXSET_CLOSED, destroys idle sandboxes at once and held ones at their put or at the
 // deadline, in milliseconds, and waits for all of it. Idempotent. The handle stays valid until sandboxset_free.
 // Errors: SANDBOXSET_TIMEOUT if a sandbox survived; the message says which and why.
 sandboxset_code sandboxset_close(const struct sandboxset *set,
                                  uint64_t deadline_ms,
                                  struct sandboxset_error **out_error);
+
+// As sandboxset_close, without waiting. It may be the worker that begins the close, after this has returned.
+sandboxset_code sandboxset_close_async(const struct sandboxset *set,
+                                       uint64_t deadline_ms,
+                                       sandboxset_done_fn callback,
+                                       void *user_data,
+                                       struct sandboxset_error **out_error);
 
 // As sandboxset_close, but survivors are an answer instead of an error: a tally of their states and reasons, to
 // be freed with sandboxset_tally_free. `out_destroyed`, how many were destroyed, may be NULL.
@@ -1378,6 +1643,13 @@ sandboxset_code sandboxset_close_report(const struct sandboxset *set,
                                         uint64_t *out_destroyed,
                                         struct sandboxset_tally **out_survivors,
                                         struct sandboxset_error **out_error);
+
+// As sandboxset_close_report, without waiting. It may be the worker that begins the close, after this has returned.
+sandboxset_code sandboxset_close_report_async(const struct sandboxset *set,
+                                              uint64_t deadline_ms,
+                                              sandboxset_close_report_fn callback,
+                                              void *user_data,
+                                              struct sandboxset_error **out_error);
 
 // Fills `stats` with a snapshot taken under one lock. Works after close.
 sandboxset_code sandboxset_get_stats(const struct sandboxset *set,
@@ -1403,7 +1675,8 @@ sandboxset_code sandboxset_isolation_report(const struct sandboxset *set,
                                             struct sandboxset_error **out_error);
 
 // Frees the handle. A set that was not closed is closed, without waiting for it; refs that are still held stay
-// usable until they are put. Accepts NULL.
+// usable until they are put. Gets that wait are SANDBOXSET_CLOSED. A prewarm, drain or close that is under way goes on,
+// and the set is closed at its end. Accepts NULL.
 void sandboxset_free(struct sandboxset *set);
 
 // Fills the spec with its defaults. `struct_size` is sizeof(sandboxset_spec).

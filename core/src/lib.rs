@@ -7,6 +7,7 @@ pub mod backend;
 mod cancel;
 mod clock;
 mod error;
+mod executor;
 mod forked;
 #[cfg(feature = "linux")]
 mod runtime;
@@ -24,7 +25,7 @@ pub use forked::in_forked_child;
 pub use runtime::{NodeRuntime, PythonRuntime};
 pub use sandbox::*;
 pub use set::*;
-pub use task::Task;
+pub use task::{Task, Worker};
 pub use zygote_tree::{
     FunctionImports, ImportTime, Package, TreeLimits, ZygoteNode, ZygoteTree, propose_tree,
 };

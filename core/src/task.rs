@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,6 +22,14 @@ pub struct Task<T> {
     cancel: CancelToken,
     /// Cancels the call with its caller's token.
     _registration: Option<CancelRegistration>,
+}
+
+/// A thread of this library that waits for one call: claimed first, so that nothing that follows fails for want of it.
+/// Dropping it lets the thread go.
+#[must_use = "dropping the worker lets its thread go"]
+pub struct Worker {
+    phase: Phase,
+    claim: threads::Claim,
 }
 
 enum Answer<T> {
@@ -69,16 +78,77 @@ impl<T> Future for Task<T> {
         let result = match &mut task.answer {
             Answer::Coming(receiver) => match std::task::ready!(Pin::new(receiver).poll(context)) {
                 Ok(result) => result,
-                Err(_) => Err(Error::new(ErrorCode::Internal, task.phase, "the call panicked")),
+                Err(_) => Err(panicked(task.phase)),
             },
-            Answer::Refused => {
-                Err(Error::new(ErrorCode::NoCapacity, task.phase, "no thread could be started for the call"))
-            }
+            Answer::Refused => Err(no_thread(task.phase)),
             Answer::Given => Err(polled_again(task.phase)),
         };
         task.answer = Answer::Given;
         Poll::Ready(result)
     }
+}
+
+impl Worker {
+    /// Claims a thread, or starts one.
+    ///
+    /// Errors: `NO_CAPACITY` if none can be started, `FORKED_PROCESS`.
+    pub fn claim(phase: Phase) -> Result<Self> {
+        crate::forked::refuse_in_child(phase)?;
+        let claim = threads::claim().ok_or_else(|| no_thread(phase))?;
+        Ok(Worker { phase, claim })
+    }
+
+    /// Runs `call`, which may block, and gives its result to `done`, exactly once: `INTERNAL` if the call panics.
+    pub fn run<T: 'static>(
+        self,
+        call: impl FnOnce() -> Result<T> + Send + 'static,
+        done: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        let done = Done::new(self.phase, done);
+        self.claim.run(Box::new(move || done.call(call())));
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+/// Calls who waits for a result exactly once, also when the call that was to give it panics.
+pub(crate) struct Done<T, F: FnOnce(Result<T>)> {
+    phase: Phase,
+    done: Option<F>,
+    _result: PhantomData<fn(T)>,
+}
+
+impl<T, F: FnOnce(Result<T>)> Done<T, F> {
+    pub(crate) fn new(phase: Phase, done: F) -> Self {
+        Done { phase, done: Some(done), _result: PhantomData }
+    }
+
+    pub(crate) fn call(mut self, result: Result<T>) {
+        if let Some(done) = self.done.take() {
+            done(result);
+        }
+    }
+}
+
+impl<T, F: FnOnce(Result<T>)> Drop for Done<T, F> {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(Err(panicked(self.phase)));
+        }
+    }
+}
+
+/// What is said when the system has no thread left.
+pub(crate) fn no_thread(phase: Phase) -> Error {
+    Error::new(ErrorCode::NoCapacity, phase, "no thread could be started for the call")
+}
+
+fn panicked(phase: Phase) -> Error {
+    Error::new(ErrorCode::Internal, phase, "the call panicked")
 }
 
 /// What a future says that is asked once more after it has answered.

@@ -17,7 +17,43 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 /// Runs `job` on a worker thread, at once: a job never waits behind another, because any of them may hang.
 /// Gives the job back if the system has no thread left for it.
 pub(crate) fn run(job: Job) -> Result<(), Job> {
-    POOL.run(job)
+    match claim() {
+        Some(worker) => {
+            worker.run(job);
+            Ok(())
+        }
+        None => Err(job),
+    }
+}
+
+/// A worker for one job, before what the job is to do is begun; `None` if the system has no thread left.
+pub(crate) fn claim() -> Option<Claim> {
+    POOL.claim()
+}
+
+/// A worker that waits for one job. Dropping it lets the worker go.
+#[must_use = "dropping the claim lets the worker go"]
+pub(crate) struct Claim {
+    pool: &'static Pool,
+}
+
+impl Claim {
+    /// Runs `job` on the worker.
+    pub(crate) fn run(self, job: Job) {
+        let pool = self.pool;
+        std::mem::forget(self);
+        pool.state.lock().queue.push_back(job);
+        pool.submitted.notify_one();
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // In a forked child the lock may be held by a thread that does not exist there.
+        if !crate::in_forked_child() {
+            self.pool.state.lock().idle += 1;
+        }
+    }
 }
 
 /// A scheduled call; dropping it takes the call back.
@@ -56,61 +92,54 @@ struct Pool {
 }
 
 struct PoolState {
-    /// Workers that wait and that no queued job is meant for.
+    /// Workers that wait and that nobody has claimed.
     idle: usize,
-    /// One job for each worker that was woken and has not taken it yet.
+    /// One job for each worker that was claimed for it and has not taken it yet.
     queue: VecDeque<Job>,
 }
 
 impl Pool {
-    fn run(&'static self, job: Job) -> Result<(), Job> {
-        let mut state = self.state.lock();
-        if state.idle > 0 {
-            state.idle -= 1;
-            state.queue.push_back(job);
-            self.submitted.notify_one();
-            return Ok(());
+    fn claim(&'static self) -> Option<Claim> {
+        {
+            let mut state = self.state.lock();
+            if state.idle > 0 {
+                state.idle -= 1;
+                return Some(Claim { pool: self });
+            }
         }
-        drop(state);
-        // The job travels in a cell, so that it can be had back when the thread cannot be started.
-        let cell = std::sync::Arc::new(Mutex::new(Some(job)));
-        let first = std::sync::Arc::clone(&cell);
-        let started = thread::Builder::new().name("sandboxset-worker".into()).spawn(move || {
+        let started = thread::Builder::new().name("sandboxset-worker".into()).spawn(|| {
             block_signals();
-            // A separate statement, so that the cell is not locked while its job runs.
-            let first = first.lock().take();
-            self.work(first);
+            self.work();
         });
-        match started {
-            Ok(_) => Ok(()),
-            Err(_) => match cell.lock().take() {
-                Some(job) => Err(job),
-                None => Ok(()),
-            },
-        }
+        started.is_ok().then_some(Claim { pool: self })
     }
 
-    fn work(&self, first: Option<Job>) {
-        let mut next = first;
-        while let Some(job) = next.take().or_else(|| self.await_job()) {
+    /// Begins claimed.
+    fn work(&self) {
+        while let Some(job) = self.await_job() {
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
                 tracing::error!("a job of a sandbox set panicked");
             }
+            self.state.lock().idle += 1;
         }
     }
 
     fn await_job(&self) -> Option<Job> {
         let mut state = self.state.lock();
-        state.idle += 1;
-        let until = Instant::now() + KEEP_ALIVE;
+        let mut until = Instant::now() + KEEP_ALIVE;
         loop {
             if let Some(job) = state.queue.pop_front() {
                 return Some(job);
             }
-            if self.submitted.wait_until(&mut state, until).timed_out() && state.queue.is_empty() {
+            if !self.submitted.wait_until(&mut state, until).timed_out() || !state.queue.is_empty() {
+                continue;
+            }
+            if state.idle > 0 {
                 state.idle -= 1;
                 return None;
             }
+            // All who wait are claimed, so this one is as well: its job is about to come.
+            until = Instant::now() + KEEP_ALIVE;
         }
     }
 }
@@ -211,6 +240,22 @@ mod tests {
         numbers.sort_unstable();
         assert_eq!(numbers, (0..50).collect::<Vec<_>>());
         drop(release);
+    }
+
+    #[test]
+    fn a_claimed_worker_waits_for_its_job_and_an_unused_claim_lets_it_go() {
+        let (done, finished) = mpsc::channel();
+        drop(claim().unwrap());
+        let workers: Vec<Claim> = (0..10).map(|_| claim().unwrap()).collect();
+        // Longer than a worker waits that nobody has claimed.
+        thread::sleep(KEEP_ALIVE * 2);
+        for (number, worker) in workers.into_iter().enumerate() {
+            let done = done.clone();
+            worker.run(Box::new(move || done.send(number).unwrap()));
+        }
+        let mut numbers: Vec<usize> = (0..10).map(|_| finished.recv_timeout(HANG).unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>());
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! What every exported function goes through: the panic guard, the fork check, and the checks of its arguments.
 
+use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use sandboxset::{Error, ErrorCode, Phase, Result};
 
 use crate::code::{SANDBOXSET_OK, sandboxset_code};
+use crate::completion::{Callback, Completion};
 use crate::error::{self, sandboxset_error};
-use crate::handle::{self, Handle};
+use crate::handle::{self, Handle, Shared};
 use crate::options::{self, Plain};
 
 /// Runs the body of an exported function: `boundary!(out_error, |caller| { ...; Ok(()) })`.
@@ -73,6 +75,21 @@ impl Caller {
         parameter: &'static str,
     ) -> Result<Option<&H::Inner>> {
         if handle.is_null() { Ok(None) } else { self.borrow(handle, parameter).map(Some) }
+    }
+
+    /// The object behind a handle, for a call that goes on after this one.
+    pub(crate) fn share<H: Handle>(&self, handle: *const H, parameter: &'static str) -> Result<Shared<H>> {
+        // SAFETY: an argument of this call, see `Caller`.
+        unsafe { handle::share(handle, parameter) }
+    }
+
+    /// Whom to call with the result of a call that goes on after this one.
+    pub(crate) fn completion<C: Callback>(
+        &self,
+        callback: Option<C>,
+        user_data: *mut c_void,
+    ) -> Result<Completion<C>> {
+        callback.map(|callback| Completion::new(callback, user_data)).ok_or_else(|| is_null("callback"))
     }
 
     /// A place for a result.

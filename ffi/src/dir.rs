@@ -1,6 +1,6 @@
 //! `sandboxset_dir`.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::os::unix::ffi::OsStringExt;
 
 use sandboxset::{DirEntry, Error, FileKind};
@@ -26,6 +26,16 @@ pub struct sandboxset_dir {
 }
 
 handle!(sandboxset_dir, Vec<(CString, u32)>, b"ss_dirls");
+
+/// Called once with the entries of a directory, NULL on an error. They are freed with sandboxset_dir_free.
+pub type sandboxset_dir_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        code: sandboxset_code,
+        dir: *mut sandboxset_dir,
+        error: *mut sandboxset_error,
+    ),
+>;
 
 /// One entry of a directory. Set struct_size before the call that fills it.
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
 //! `sandboxset_event_stream` and `sandboxset_event`.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::time::Duration;
 
-use sandboxset::{Event, EventKind, EventStream};
+use sandboxset::{Event, EventKind, EventStream, Phase};
 
 use crate::code::sandboxset_code;
 use crate::error::sandboxset_error;
@@ -52,6 +52,16 @@ pub(crate) struct EventText {
 }
 
 handle!(sandboxset_event, EventText, b"ss_event");
+
+/// Called once with an event, NULL if none came in time. It is freed with sandboxset_event_free.
+pub type sandboxset_event_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        code: sandboxset_code,
+        event: *mut sandboxset_event,
+        error: *mut sandboxset_error,
+    ),
+>;
 
 /// What an event says. Set struct_size before the call that fills it.
 #[derive(Clone, Copy)]
@@ -105,24 +115,34 @@ pub unsafe extern "C" fn sandboxset_event_stream_next(
     boundary!(out_error, |caller| {
         let stream = caller.borrow(stream, "stream")?;
         let out = caller.out(out_event, "out_event")?;
-        let event = stream.next(Duration::from_millis(timeout_ms)).map(|event| {
-            let text = match &event.kind {
-                EventKind::Destroy(text) | EventKind::Fault(text) => to_c_string(text.as_str()),
-                EventKind::Reset(report) => to_c_string(report.to_string()),
-                _ => CString::default(),
-            };
-            handle::into_raw(EventText { event, text })
-        });
-        out.write(event.unwrap_or(std::ptr::null_mut()));
+        out.write(into_raw(stream.next(Duration::from_millis(timeout_ms))));
         Ok(())
     })
 }
 
-/// Ends the subscription and frees the stream; events that were taken from it live on. Accepts NULL.
+/// As sandboxset_event_stream_next, without waiting.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_event_stream_next_async(
+    stream: *const sandboxset_event_stream,
+    timeout_ms: u64,
+    callback: sandboxset_event_fn,
+    user_data: *mut c_void,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let stream = caller.share(stream, "stream")?;
+        let completion = caller.completion(callback, user_data)?;
+        let timeout = Duration::from_millis(timeout_ms);
+        completion.run(Phase::Use, move || Ok(into_raw(stream.next(timeout))))
+    })
+}
+
+/// Ends the subscription and frees the stream; events that were taken from it live on. A call that waits for an event
+/// answers none. Accepts NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_event_stream_free(stream: *mut sandboxset_event_stream) {
     // SAFETY: by the header's calling convention.
-    unsafe { handle::free(stream, |_| {}) };
+    unsafe { handle::free(stream, EventStream::end) };
 }
 
 /// Fills `info`.
@@ -168,4 +188,15 @@ pub unsafe extern "C" fn sandboxset_event_get_info(
 pub unsafe extern "C" fn sandboxset_event_free(event: *mut sandboxset_event) {
     // SAFETY: by the header's calling convention.
     unsafe { handle::free(event, |_| {}) };
+}
+
+/// Makes the object that C gets, or NULL.
+fn into_raw(event: Option<Event>) -> *mut sandboxset_event {
+    let Some(event) = event else { return std::ptr::null_mut() };
+    let text = match &event.kind {
+        EventKind::Destroy(text) | EventKind::Fault(text) => to_c_string(text.as_str()),
+        EventKind::Reset(report) => to_c_string(report.to_string()),
+        _ => CString::default(),
+    };
+    handle::into_raw(EventText { event, text })
 }

@@ -2,8 +2,13 @@
 //!
 //! The tag makes a handle of another type an error instead of undefined behaviour. It cannot catch a handle that
 //! was freed, because its memory is gone; only that is the C caller's own responsibility.
+//!
+//! What is behind a handle outlives it while a call goes on elsewhere, so that a handle may be freed at any time.
 
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use sandboxset::{Error, Result};
 
@@ -33,15 +38,27 @@ pub(crate) use handle;
 
 #[repr(C)]
 struct Tagged<T> {
-    tag: u64,
+    /// Atomic only because the object may be shared with other threads when its handle is freed.
+    tag: AtomicU64,
     inner: T,
+}
+
+/// The object behind a handle, for a call that goes on when the handle may be gone.
+pub(crate) struct Shared<H: Handle>(Arc<Tagged<H::Inner>>);
+
+impl<H: Handle> Deref for Shared<H> {
+    type Target = H::Inner;
+
+    fn deref(&self) -> &H::Inner {
+        &self.0.inner
+    }
 }
 
 const FREED: u64 = u64::from_ne_bytes(*b"freed!!!");
 
 /// Moves an object behind a new handle.
 pub(crate) fn into_raw<H: Handle>(inner: H::Inner) -> *mut H {
-    Box::into_raw(Box::new(Tagged { tag: H::TAG, inner })).cast()
+    Arc::into_raw(Arc::new(Tagged { tag: AtomicU64::new(H::TAG), inner })).cast_mut().cast()
 }
 
 /// The object behind a handle, after its checks.
@@ -63,10 +80,25 @@ pub(crate) unsafe fn borrow<'a, H: Handle>(
     Ok(unsafe { &(*handle.cast::<Tagged<H::Inner>>()).inner })
 }
 
+/// As [`borrow`], for as long as is needed.
+///
+/// # Safety
+/// As for [`borrow`].
+pub(crate) unsafe fn share<H: Handle>(handle: *const H, parameter: &'static str) -> Result<Shared<H>> {
+    // SAFETY: by the contract of this function.
+    unsafe { borrow(handle, parameter) }?;
+    let tagged = handle.cast::<Tagged<H::Inner>>();
+    // SAFETY: the check has passed, so `into_raw` made it of an `Arc` of this type, whose handle is not freed.
+    unsafe { Arc::increment_strong_count(tagged) };
+    // SAFETY: as above, and the count was just taken.
+    Ok(Shared(unsafe { Arc::from_raw(tagged) }))
+}
+
 /// Ends a handle. NULL, a handle of another type, and every handle in a forked child are left alone.
 ///
 /// # Safety
-/// `handle` is NULL or points to a live handle of any of our types that no other call uses.
+/// `handle` is NULL or points to a live handle of any of our types that no other thread uses. Those with whom the
+/// object is shared do not use the handle.
 pub(crate) unsafe fn free<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)) {
     if handle.is_null() || sandboxset::in_forked_child() {
         return;
@@ -96,9 +128,9 @@ unsafe fn release<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)
     let tagged = handle.cast::<Tagged<H::Inner>>();
     // SAFETY: the tag says that `into_raw` made it. Volatile, so that the write outlives the object where
     // the allocator leaves the memory as it is, and a second free is then noticed.
-    unsafe { (&raw mut (*tagged).tag).write_volatile(FREED) };
-    // SAFETY: `into_raw` made it from a box of this type, and the caller gives up the only handle.
-    let owned = unsafe { Box::from_raw(tagged) };
+    unsafe { (*tagged).tag.as_ptr().write_volatile(FREED) };
+    // SAFETY: `into_raw` made it from an `Arc` of this type, and the caller gives up the only handle.
+    let owned = unsafe { Arc::from_raw(tagged) };
     // A panic in a destructor has nowhere to be reported to; it must not unwind into C.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         before_drop(&owned.inner);
@@ -111,5 +143,5 @@ unsafe fn release<H: Handle>(handle: *mut H, before_drop: impl FnOnce(&H::Inner)
 unsafe fn is_ours<H: Handle>(handle: *const H) -> bool {
     let tagged = handle.cast::<Tagged<H::Inner>>();
     // SAFETY: every handle begins with a tag, and the address was found to be aligned.
-    tagged.is_aligned() && unsafe { (&raw const (*tagged).tag).read() } == H::TAG
+    tagged.is_aligned() && unsafe { (&raw const (*tagged).tag).cast::<u64>().read() } == H::TAG
 }

@@ -1,5 +1,7 @@
 //! `sandboxset_output`.
 
+use std::ffi::c_void;
+
 use sandboxset::{Outcome, Output, Result, StreamOutput};
 
 use crate::boundary::Caller;
@@ -33,6 +35,16 @@ pub struct sandboxset_output {
 }
 
 handle!(sandboxset_output, Output, b"ss_outpt");
+
+/// Called once with the output of a command, NULL on an error. It is freed with sandboxset_output_free.
+pub type sandboxset_output_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        code: sandboxset_code,
+        output: *mut sandboxset_output,
+        error: *mut sandboxset_error,
+    ),
+>;
 
 /// Answers how the command ended: SANDBOXSET_OUTCOME_* and, if it exited or was signaled, the exit code or the
 /// signal's number. `out_status` may be NULL. New outcomes may be added.

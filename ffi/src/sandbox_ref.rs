@@ -1,22 +1,16 @@
-//! `sandboxset_ref`: its life, what it knows, and running things in it. Files are in `ref_files.rs`.
+//! `sandboxset_ref`: its life and what it knows. What is done in its sandbox is in `ref_calls.rs` and `ref_files.rs`.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use sandboxset::{SandboxRef, SandboxState};
 
-use crate::bytes::sandboxset_bytes;
-use crate::cancel::sandboxset_cancel;
 use crate::code::sandboxset_code;
-use crate::command::{self, sandboxset_command};
-use crate::connection::{self, sandboxset_connection};
+use crate::completion::sandboxset_done_fn;
 use crate::error::sandboxset_error;
 use crate::handle::{self, handle};
-use crate::output::sandboxset_output;
-use crate::process::sandboxset_process;
-use crate::text::{to_c_string, to_usize};
+use crate::text::to_c_string;
 use crate::usage::{self, sandboxset_usage, to_ns};
 
 /// The state of a ref's sandbox: running, in the hands of this holder.
@@ -47,6 +41,16 @@ struct Paths {
 
 handle!(sandboxset_ref, Held, b"ss_ref\0\0");
 
+/// Called once with a sandbox, NULL on an error. It is ended by put or destroy, and freed with sandboxset_ref_free.
+pub type sandboxset_ref_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        code: sandboxset_code,
+        sandbox: *mut sandboxset_ref,
+        error: *mut sandboxset_error,
+    ),
+>;
+
 /// Makes the object that C gets.
 pub(crate) fn into_raw(sandbox: SandboxRef) -> *mut sandboxset_ref {
     handle::into_raw(Held { sandbox, paths: OnceLock::new() })
@@ -61,6 +65,21 @@ pub unsafe extern "C" fn sandboxset_ref_put(
     out_error: *mut *mut sandboxset_error,
 ) -> sandboxset_code {
     boundary!(out_error, |caller| { caller.borrow(sandbox, "sandbox")?.sandbox.put() })
+}
+
+/// As sandboxset_ref_put, without waiting for the pause. The ref is stale when this returns SANDBOXSET_OK.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_ref_put_async(
+    sandbox: *const sandboxset_ref,
+    callback: sandboxset_done_fn,
+    user_data: *mut c_void,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let held = caller.borrow(sandbox, "sandbox")?;
+        let completion = caller.completion(callback, user_data)?;
+        held.sandbox.put_then(move |result| completion.end(result))
+    })
 }
 
 /// Ends the sandbox. The reason, UTF-8, is kept and shown by later errors. Does not wait for the teardown. The
@@ -87,87 +106,6 @@ pub unsafe extern "C" fn sandboxset_ref_taint(
     boundary!(out_error, |caller| {
         let held = caller.borrow(sandbox, "sandbox")?;
         held.sandbox.taint(caller.text(reason, "reason")?);
-        Ok(())
-    })
-}
-
-/// Runs a command to its end and answers how it ended and what it wrote. Blocks, at most for the command's
-/// timeout and grace. Free the output with sandboxset_output_free.
-/// Errors: a command that fails, or is killed, is no error but an outcome.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_ref_exec(
-    sandbox: *const sandboxset_ref,
-    command: *const sandboxset_command,
-    out_output: *mut *mut sandboxset_output,
-    out_error: *mut *mut sandboxset_error,
-) -> sandboxset_code {
-    boundary!(out_error, |caller| {
-        let held = caller.borrow(sandbox, "sandbox")?;
-        let out = caller.out(out_output, "out_output")?;
-        let command = command::read(caller, command)?;
-        out.write(handle::into_raw(held.sandbox.exec(&command)?));
-        Ok(())
-    })
-}
-
-/// Starts a command. Free the process with sandboxset_process_free, which kills what still runs.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_ref_spawn(
-    sandbox: *const sandboxset_ref,
-    command: *const sandboxset_command,
-    out_process: *mut *mut sandboxset_process,
-    out_error: *mut *mut sandboxset_error,
-) -> sandboxset_code {
-    boundary!(out_error, |caller| {
-        let held = caller.borrow(sandbox, "sandbox")?;
-        let out = caller.out(out_process, "out_process")?;
-        let command = command::read(caller, command)?;
-        out.write(handle::into_raw(held.sandbox.spawn(&command)?));
-        Ok(())
-    })
-}
-
-/// Opens a stream to the runtime's socket, within `timeout_ms` milliseconds. `cancel` may be NULL. Free the
-/// connection with sandboxset_connection_free.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_ref_connect(
-    sandbox: *const sandboxset_ref,
-    timeout_ms: u64,
-    cancel: *const sandboxset_cancel,
-    out_connection: *mut *mut sandboxset_connection,
-    out_error: *mut *mut sandboxset_error,
-) -> sandboxset_code {
-    boundary!(out_error, |caller| {
-        let held = caller.borrow(sandbox, "sandbox")?;
-        let out = caller.out(out_connection, "out_connection")?;
-        let cancel = caller.borrow_optional(cancel, "cancel")?;
-        let connection = held.sandbox.connect(Duration::from_millis(timeout_ms), cancel)?;
-        out.write(connection::into_raw(connection));
-        Ok(())
-    })
-}
-
-/// Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
-/// little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
-/// sandboxset_bytes_free.
-/// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_ref_call(
-    sandbox: *const sandboxset_ref,
-    request: *const u8,
-    request_length: usize,
-    timeout_ms: u64,
-    cancel: *const sandboxset_cancel,
-    out_answer: *mut *mut sandboxset_bytes,
-    out_error: *mut *mut sandboxset_error,
-) -> sandboxset_code {
-    boundary!(out_error, |caller| {
-        let held = caller.borrow(sandbox, "sandbox")?;
-        let request = caller.bytes(request, request_length, "request")?;
-        let cancel = caller.borrow_optional(cancel, "cancel")?;
-        let out = caller.out(out_answer, "out_answer")?;
-        let answer = held.sandbox.call(request, Duration::from_millis(timeout_ms), cancel)?;
-        out.write(handle::into_raw(answer));
         Ok(())
     })
 }
@@ -275,23 +213,6 @@ pub unsafe extern "C" fn sandboxset_ref_get_usage(
     boundary!(out_error, |caller| {
         let held = caller.borrow(sandbox, "sandbox")?;
         usage::fill(caller, usage, &held.sandbox.usage()?)
-    })
-}
-
-/// Answers what the runtime wrote to its standard output and error, the last `max_bytes` bytes of it. Free it with
-/// sandboxset_bytes_free.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_ref_log(
-    sandbox: *const sandboxset_ref,
-    max_bytes: u64,
-    out_log: *mut *mut sandboxset_bytes,
-    out_error: *mut *mut sandboxset_error,
-) -> sandboxset_code {
-    boundary!(out_error, |caller| {
-        let held = caller.borrow(sandbox, "sandbox")?;
-        let out = caller.out(out_log, "out_log")?;
-        out.write(handle::into_raw(held.sandbox.log(to_usize(max_bytes, "max_bytes")?)?));
-        Ok(())
     })
 }
 

@@ -110,7 +110,8 @@ impl Connection {
         self.inner.set_timeout(timeout)
     }
 
-    pub(crate) fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+    /// A function that makes a blocked read or write return at once, from another thread and for good, if there is one.
+    pub fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
         self.inner.interrupter()
     }
 }

@@ -140,6 +140,19 @@ impl EventStream {
     }
 }
 
+impl EventStream {
+    /// Ends the subscription: whoever waits for an event, on whatever thread, is told that none will come.
+    pub fn end(&self) {
+        if forked::in_forked_child() {
+            return;
+        }
+        self.hub.unsubscribe(&self.ring);
+        let mut state = self.ring.state.lock();
+        *state = RingState { closed: true, ..RingState::default() };
+        self.ring.arrived.notify_all();
+    }
+}
+
 impl Drop for EventStream {
     fn drop(&mut self) {
         if !forked::in_forked_child() {
@@ -259,6 +272,20 @@ mod tests {
         hub.close();
         assert_eq!(stream.next(Duration::from_secs(30)).unwrap().kind, EventKind::Destroy("done".into()));
         assert_eq!(stream.next(Duration::from_secs(30)), None);
+    }
+
+    #[test]
+    fn the_end_of_a_subscription_wakes_who_waits() {
+        let hub = Arc::new(Hub::default());
+        let (id, ended) = (SandboxId::next(), Ended::default());
+        let stream = hub.subscribe(8).unwrap();
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| stream.next(Duration::MAX));
+            stream.end();
+            assert_eq!(waits.join().unwrap(), None);
+        });
+        hub.publish(id, &ended, || panic!("nobody listens"));
+        assert_eq!(stream.next(Duration::MAX), None);
     }
 
     #[test]

@@ -56,6 +56,14 @@ impl Inner {
         Ok(self.resume(loan).ok_or_else(|| Get::new(self, options, true)))
     }
 
+    /// As `begin`, without the first look, for those who may not unpause on their thread.
+    pub(super) fn begin_in_the_queue(&self, options: &GetOptions) -> Result<Get> {
+        if let Some(binding) = &options.binding {
+            self.check_binding(binding)?;
+        }
+        Ok(Get::new(self, options, false))
+    }
+
     /// The part of a get that neither waits nor creates; `None` if that did not give a sandbox.
     #[inline]
     pub(super) fn get_idle(self: &Arc<Self>, acquire: Acquire) -> Option<SandboxRef> {
@@ -214,7 +222,7 @@ pub(super) fn accept(delivery: Delivery<Arc<Entry>>) -> Result<Loan<Arc<Entry>>>
     }
 }
 
-fn cancelled() -> Error {
+pub(super) fn cancelled() -> Error {
     Error::new(ErrorCode::Cancelled, Phase::Wait, "the caller cancelled")
 }
 

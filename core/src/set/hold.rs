@@ -13,8 +13,8 @@ use super::sandbox_ref::MAX_CALL_BYTES;
 use super::slots::Lease;
 use crate::sandbox::{Killer, check_sandbox_path, is_callers_mistake, panic_error};
 use crate::{
-    BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, Outcome, Output, Phase,
-    Process, Result, Stdin, Usage, forked,
+    BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, EventKind, Outcome, Output,
+    Phase, Process, Result, Reuse, Stdin, Usage, forked,
 };
 
 /// A lease and its sandbox. Clones share the lease, so that a call can go on elsewhere; when the lease ends, by
@@ -103,6 +103,52 @@ impl Hold {
 
     pub(super) fn log(&self, max_bytes: usize) -> Result<Vec<u8>> {
         self.operate(Phase::Use, "log", |sandbox| sandbox.log(max_bytes))
+    }
+
+    /// What a put does once the lease is over.
+    #[inline]
+    pub(super) fn put(&self) {
+        self.entry.guard.publish(|| EventKind::Put);
+        if let Some(reason) = self.reason_against_reuse() {
+            self.entry.guard.doom(Killer::Set, || reason.clone());
+            return self.entry.set.end(self.lease, reason);
+        }
+        if self.bound.is_none() || self.unbind() {
+            self.entry.set.put(&self.entry, self.lease);
+        }
+    }
+
+    /// Why a put has to destroy the sandbox.
+    #[inline]
+    fn reason_against_reuse(&self) -> Option<String> {
+        if let Some(taint) = self.entry.tainted(self.lease.generation) {
+            return Some(taint);
+        }
+        if self.entry.guard.is_dead() {
+            return Some("it was dead at its put".to_owned());
+        }
+        if self.entry.running.load(Ordering::Acquire) > 0 {
+            return Some("a command was still running at its put".to_owned());
+        }
+        if self.entry.under_way.load(Ordering::SeqCst) > 0 {
+            return Some("an operation was still under way at its put".to_owned());
+        }
+        let reuse = self.entry.set.config.reuse;
+        match reuse {
+            Reuse::Replace => Some("it is replaced after every use".to_owned()),
+            _ => self.bound.as_ref()?.reason_against_reuse(reuse).map(str::to_owned),
+        }
+    }
+
+    /// Takes back what was bound late, unless a reset does that. `false` if the sandbox had to be destroyed instead.
+    #[cold]
+    fn unbind(&self) -> bool {
+        if self.entry.set.config.reuse == Reuse::Reset {
+            return true;
+        }
+        let Err(error) = Bound::unbind(&self.entry.guard) else { return true };
+        self.entry.set.end(self.lease, format!("unbind failed: {}", error.message()));
+        false
     }
 
     /// Runs an operation under this lease. An error that is not the caller's mistake taints the ref.

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bound::Bound;
@@ -11,8 +10,8 @@ use super::hold::Hold;
 use super::slots::Lease;
 use crate::sandbox::Killer;
 use crate::{
-    CancelToken, Command, Connection, DirEntry, EventKind, Output, Phase, Process, Result, Reuse, SandboxId,
-    Usage, forked,
+    CancelToken, Command, Connection, DirEntry, Output, Phase, Process, Result, SandboxId, Usage, Worker,
+    forked,
 };
 
 /// One caller's hold on one sandbox, from a get until `put` or `destroy`, exactly once. Thread-safe.
@@ -64,16 +63,20 @@ impl SandboxRef {
         if !self.hold.entry.end_lease(self.hold.lease.generation) {
             return Err(self.hold.stale(Phase::Use));
         }
-        self.hold.entry.guard.publish(|| EventKind::Put);
-        if let Some(reason) = self.reason_against_reuse() {
-            self.hold.entry.guard.doom(Killer::Set, || reason.clone());
-            self.hold.entry.set.end(self.hold.lease, reason);
-            return Ok(());
-        }
-        if self.hold.bound.is_some() && !self.unbind() {
-            return Ok(());
-        }
-        self.hold.entry.set.put(&self.hold.entry, self.hold.lease);
+        self.hold.put();
+        Ok(())
+    }
+
+    /// As [`SandboxRef::put`], without its wait for the pause: `done` is called with the result, exactly once, on a
+    /// thread of this library and perhaps before this returns. The ref is stale when this returns.
+    ///
+    /// Errors: `NO_CAPACITY` if no thread can be started, `FORKED_PROCESS`. Then nothing has changed, and `done` is not
+    /// called.
+    pub fn put_then(&self, done: impl FnOnce(Result<()>) + Send + 'static) -> Result<()> {
+        let worker = Worker::claim(Phase::Use)?;
+        let ended = self.hold.entry.end_lease(self.hold.lease.generation);
+        let hold = if ended { Ok(self.hold.clone()) } else { Err(self.hold.stale(Phase::Use)) };
+        worker.run(move || hold.map(|hold| hold.put()), done);
         Ok(())
     }
 
@@ -193,41 +196,8 @@ impl SandboxRef {
         self.hold.log(max_bytes)
     }
 
-    /// Why a put has to destroy the sandbox.
-    #[inline]
-    fn reason_against_reuse(&self) -> Option<String> {
-        if let Some(taint) = self.hold.entry.tainted(self.hold.lease.generation) {
-            return Some(taint);
-        }
-        if self.hold.entry.guard.is_dead() {
-            return Some("it was dead at its put".to_owned());
-        }
-        if self.hold.entry.running.load(Ordering::Acquire) > 0 {
-            return Some("a command was still running at its put".to_owned());
-        }
-        if self.hold.entry.under_way.load(Ordering::SeqCst) > 0 {
-            return Some("an operation was still under way at its put".to_owned());
-        }
-        let reuse = self.hold.entry.set.config.reuse;
-        match reuse {
-            Reuse::Replace => Some("it is replaced after every use".to_owned()),
-            _ => self.hold.bound.as_ref()?.reason_against_reuse(reuse).map(str::to_owned),
-        }
-    }
-
     pub(super) fn entry(&self) -> &Arc<Entry> {
         &self.hold.entry
-    }
-
-    /// Takes back what was bound late, unless a reset does that. `false` if the sandbox had to be destroyed instead.
-    #[cold]
-    fn unbind(&self) -> bool {
-        if self.hold.entry.set.config.reuse == Reuse::Reset {
-            return true;
-        }
-        let Err(error) = Bound::unbind(&self.hold.entry.guard) else { return true };
-        self.hold.entry.set.end(self.hold.lease, format!("unbind failed: {}", error.message()));
-        false
     }
 }
 
