@@ -47,8 +47,8 @@ pub unsafe extern "C" fn sandboxset_ref_exec_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let held = caller.share(sandbox, "sandbox")?;
-        let completion = caller.completion(callback, user_data)?;
         let command = command::read(caller, command)?;
+        let completion = caller.completion(callback, user_data)?;
         completion.run(Phase::Exec, move || held.sandbox.exec(&command).map(handle::into_raw))
     })
 }
@@ -81,8 +81,8 @@ pub unsafe extern "C" fn sandboxset_ref_spawn_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let held = caller.share(sandbox, "sandbox")?;
-        let completion = caller.completion(callback, user_data)?;
         let command = command::read(caller, command)?;
+        let completion = caller.completion(callback, user_data)?;
         completion.run(Phase::Exec, move || held.sandbox.spawn(&command).map(handle::into_raw))
     })
 }
@@ -119,8 +119,8 @@ pub unsafe extern "C" fn sandboxset_ref_connect_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let held = caller.share(sandbox, "sandbox")?;
-        let completion = caller.completion(callback, user_data)?;
         let cancel = caller.borrow_optional(cancel, "cancel")?.cloned();
+        let completion = caller.completion(callback, user_data)?;
         let timeout = Duration::from_millis(timeout_ms);
         let connect = move || held.sandbox.connect(timeout, cancel.as_ref()).map(connection::into_raw);
         completion.run(Phase::Connect, connect)
@@ -203,8 +203,8 @@ pub unsafe extern "C" fn sandboxset_ref_log_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let held = caller.share(sandbox, "sandbox")?;
-        let completion = caller.completion(callback, user_data)?;
         let max_bytes = to_usize(max_bytes, "max_bytes")?;
+        let completion = caller.completion(callback, user_data)?;
         completion.run(Phase::Files, move || held.sandbox.log(max_bytes).map(handle::into_raw))
     })
 }

@@ -102,9 +102,9 @@ pub unsafe extern "C" fn sandboxset_new_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let backend = Arc::clone(&caller.borrow(backend, "backend")?.backend);
-        let completion = caller.completion(callback, user_data)?;
         let spec = spec::read(caller, spec)?;
         let config = config::read(caller, config)?;
+        let completion = caller.completion(callback, user_data)?;
         completion.run(Phase::Configure, move || SandboxSet::new(backend, spec, config).map(handle::into_raw))
     })
 }
@@ -142,8 +142,8 @@ pub unsafe extern "C" fn sandboxset_get_or_create_unpaused_async(
 ) -> sandboxset_code {
     boundary!(out_error, |caller| {
         let set = caller.borrow(set, "set")?;
-        let completion = caller.completion(callback, user_data)?;
         let options = get_options::read(caller, options)?;
+        let completion = caller.completion(callback, user_data)?;
         let done = move |result: Result<_>| completion.end(result.map(sandbox_ref::into_raw));
         set.get_or_create_unpaused_then(options, done)
     })

@@ -12,6 +12,10 @@ const WARNINGS_ARE_FATAL: &str = "halt_on_error=1:abort_on_error=0";
 
 /// The programs that need nothing but memory. Every C file of the directory is in one of the two lists.
 const ON_MOCKS: &[&str] = &[
+    "async_calls",
+    "async_get",
+    "async_order",
+    "async_race",
     "bad_input",
     "cancel",
     "events",
@@ -26,7 +30,7 @@ const ON_MOCKS: &[&str] = &[
     "tree",
 ];
 /// The programs that make real sandboxes.
-const ON_LINUX: &[&str] = &["linux"];
+const ON_LINUX: &[&str] = &["async_linux", "linux"];
 
 #[test]
 fn every_program_is_listed() {
@@ -112,6 +116,24 @@ fn the_sanitizers_see_a_leak_and_an_overflow() {
         let output = run(&mut sanitized(&program));
         assert!(!output.status.success(), "the sanitizers did not notice the {name}");
     }
+}
+
+#[test]
+fn the_example_of_callbacks_runs_its_jobs() {
+    let source = repository().join("ffi/examples/callbacks.c");
+    let program = build(&source, Linking::Shared, SANITIZERS, &scratch("callbacks").join("callbacks"));
+    let output = run(&mut sanitized(&program));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && errors.contains("cannot ") && !support::linux_sandboxes_work() {
+        return skip("callbacks.c", errors.trim(), 1);
+    }
+    assert!(output.status.success(), "{errors}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.sort_unstable();
+    let wanted: Vec<String> =
+        (0..8).map(|number| format!("{number} squared is {}", number * number)).collect();
+    assert_eq!(lines, wanted);
 }
 
 #[test]

@@ -332,10 +332,89 @@ static void out_of_range(void) {
   sandboxset_backend_free(backend);
 }
 
+static void unwanted(void *user_data, sandboxset_code code, sandboxset_error *failure) {
+  (void)user_data, (void)code, (void)failure;
+  CHECK(!"a call that was refused has called back");
+}
+
+static void asynchronous_calls(void) {
+  static const char *args[] = {"cat", NULL};
+  sandboxset_backend *backend = NULL;
+  OK(sandboxset_backend_mock_new(&backend, &error));
+  sandboxset_runtime runtime;
+  sandboxset_runtime_init(&runtime, sizeof runtime);
+  runtime.args = args;
+  sandboxset_spec spec;
+  sandboxset_spec_init(&spec, sizeof spec);
+  spec.runtime = &runtime;
+  sandboxset *set = NULL;
+  OK(sandboxset_new(backend, &spec, NULL, &set, &error));
+  sandboxset_ref *ref = get(set);
+  sandboxset_command command;
+  sandboxset_command_init(&command, sizeof command);
+  command.args = args;
+  command.stdin_mode = SANDBOXSET_STDIN_STREAM;
+  sandboxset_process *process = NULL;
+  sandboxset_connection *connection = NULL;
+  sandboxset_event_stream *stream = NULL;
+  OK(sandboxset_ref_spawn(ref, &command, &process, &error));
+  OK(sandboxset_ref_connect(ref, 1000, NULL, &connection, &error));
+  OK(sandboxset_events(set, 1, &stream, &error));
+
+  INVALID("callback", sandboxset_new_async(backend, NULL, NULL, NULL, NULL, &error));
+  INVALID("callback", sandboxset_get_or_create_unpaused_async(set, NULL, NULL, NULL, &error));
+  INVALID("callback", sandboxset_prewarm_async(set, 1, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_drain_async(set, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_close_async(set, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_close_report_async(set, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_put_async(ref, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_exec_async(ref, &command, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_spawn_async(ref, &command, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_connect_async(ref, 1, NULL, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_call_async(ref, NULL, 0, 1, NULL, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_log_async(ref, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_read_file_async(ref, "a", 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_write_file_async(ref, "a", NULL, 0, 0644, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_list_dir_async(ref, ".", 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_ref_remove_async(ref, "a", NULL, NULL, &error));
+  INVALID("callback", sandboxset_process_write_async(process, NULL, 0, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_process_read_async(process, 1, 1, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_process_wait_async(process, 1, NULL, NULL, NULL, &error));
+  INVALID("callback", sandboxset_connection_read_async(connection, 1, NULL, NULL, &error));
+  INVALID("callback", sandboxset_connection_write_async(connection, NULL, 0, NULL, NULL, &error));
+  INVALID("callback", sandboxset_event_stream_next_async(stream, 1, NULL, NULL, &error));
+
+  INVALID("set", sandboxset_close_async(NULL, 1, unwanted, NULL, &error));
+  INVALID("set", sandboxset_drain_async((sandboxset *)ref, 1, unwanted, NULL, &error));
+  INVALID("sandbox", sandboxset_ref_put_async(NULL, unwanted, NULL, &error));
+  INVALID("sandbox", sandboxset_ref_remove_async((sandboxset_ref *)set, "a", unwanted, NULL, &error));
+  INVALID("path", sandboxset_ref_remove_async(ref, NULL, unwanted, NULL, &error));
+  INVALID("data", sandboxset_ref_write_file_async(ref, "a", NULL, 1, 0644, unwanted, NULL, &error));
+  INVALID("data", sandboxset_process_write_async(process, NULL, 1, 1, unwanted, NULL, &error));
+  INVALID("data", sandboxset_connection_write_async(connection, NULL, 1, unwanted, NULL, &error));
+  INVALID("max_bytes", sandboxset_connection_read_async(connection, 0, NULL, NULL, &error));
+  INVALID("max_bytes", sandboxset_process_read_async(process, 1, 0, 1, NULL, NULL, &error));
+  INVALID("stream", sandboxset_process_read_async(process, unknown, 1, 1, NULL, NULL, &error));
+  INVALID("cancel", sandboxset_process_wait_async(process, 1, (sandboxset_cancel *)ref, NULL, NULL, &error));
+  command.args = NULL;
+  command.on_overflow = unknown;
+  INVALID("on_overflow", sandboxset_ref_exec_async(ref, &command, NULL, NULL, &error));
+
+  /* A refused call leaves the connection to the next, and the ref with its holder. */
+  OK(sandboxset_connection_write(connection, (const uint8_t *)"\0\0\0\0", 4, &error));
+  sandboxset_event_stream_free(stream);
+  sandboxset_connection_free(connection);
+  sandboxset_process_free(process);
+  put(ref);
+  close_and_free(set);
+  sandboxset_backend_free(backend);
+}
+
 int main(void) {
   null_pointers();
   foreign_handles();
   struct_sizes();
   out_of_range();
+  asynchronous_calls();
   return 0;
 }
