@@ -53,5 +53,6 @@ int main(void) {
   CHECK(stats_of(set).idle == 1);
   close_and_free(set);
   sandboxset_backend_free(backend);
+  until_quiet(1);
   return 0;
 }
