@@ -111,7 +111,8 @@ impl Pool {
             block_signals();
             self.work();
         });
-        started.is_ok().then_some(Claim { pool: self })
+        // A claim is made only for a worker that there is: its drop gives one back.
+        started.is_ok().then(|| Claim { pool: self })
     }
 
     /// Begins claimed.
