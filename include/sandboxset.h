@@ -252,6 +252,12 @@
 // An operation of a mock: taking that back.
 #define SANDBOXSET_MOCK_UNBIND 9
 
+// An operation of a mock: connecting to the runtime.
+#define SANDBOXSET_MOCK_CONNECT 10
+
+// An operation of a mock: reading, writing, listing or removing a file.
+#define SANDBOXSET_MOCK_FILES 11
+
 // A fault of a mock: the call fails, with `message` as its cause.
 #define SANDBOXSET_MOCK_FAIL 0
 
@@ -1211,6 +1217,15 @@ sandboxset_code sandboxset_mock_fault_always(const struct sandboxset_backend *ba
 sandboxset_code sandboxset_mock_release_hangs(const struct sandboxset_backend *backend,
                                               struct sandboxset_error **out_error);
 
+// Waits until at least `count` calls of an operation hang at once, at most `timeout_ms` milliseconds, and answers
+// whether they do: 1 or 0.
+sandboxset_code sandboxset_mock_wait_for_hangs(const struct sandboxset_backend *backend,
+                                               uint32_t operation,
+                                               uint64_t count,
+                                               uint64_t timeout_ms,
+                                               uint32_t *out_hanging,
+                                               struct sandboxset_error **out_error);
+
 // Answers how often an operation of a mock was called.
 sandboxset_code sandboxset_mock_calls(const struct sandboxset_backend *backend,
                                       uint32_t operation,
@@ -1221,6 +1236,16 @@ sandboxset_code sandboxset_mock_calls(const struct sandboxset_backend *backend,
 sandboxset_code sandboxset_mock_live(const struct sandboxset_backend *backend,
                                      uint64_t *out_live,
                                      struct sandboxset_error **out_error);
+
+// Answers the most sandboxes of a mock that were ever alive at once.
+sandboxset_code sandboxset_mock_most_live(const struct sandboxset_backend *backend,
+                                          uint64_t *out_most_live,
+                                          struct sandboxset_error **out_error);
+
+// Answers how many sandboxes of a mock are alive and paused.
+sandboxset_code sandboxset_mock_paused(const struct sandboxset_backend *backend,
+                                       uint64_t *out_paused,
+                                       struct sandboxset_error **out_error);
 
 // Answers how the command ended: SANDBOXSET_OUTCOME_* and, if it exited or was signaled, the exit code or the
 // signal's number. `out_status` may be NULL. New outcomes may be added.

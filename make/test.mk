@@ -7,9 +7,9 @@ SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 TEST_LOGS := $(TARGET_DIR)/test/logs
 TEST_RUST := cargo test --no-fail-fast --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
 
-.PHONY: test test-style test-rust test-python test-faults test-ordinary-user
+.PHONY: test test-style test-rust test-python test-conformance test-faults test-ordinary-user
 
-test: test-style test-rust test-python test-faults test-ordinary-user
+test: test-style test-rust test-python test-conformance test-faults test-ordinary-user
 	@echo "all tests passed"
 
 test-style: prerequisites
@@ -28,6 +28,15 @@ test-python: prerequisites
 	@mkdir -p $(TEST_LOGS)
 	bash -o pipefail -c '$(TEST_VENV)/bin/python -m pytest -q -rA --show-capture=no bindings/python/tests \
 	  bindings/python/examples 2>&1 | tee $(TEST_LOGS)/python.log | grep -v ^PASSED'
+
+# The same cases in every language. A language takes part by a line with its name, which makes it a failure if its
+# agent is missing, and one that says how its agent is started.
+CONFORMANCE_LANGUAGES := c
+CONFORMANCE_AGENTS :=
+
+test-conformance: test-rust test-python
+	SANDBOXSET_REQUIRE_AGENTS="$(CONFORMANCE_LANGUAGES)" $(CONFORMANCE_AGENTS) \
+	  $(TEST_RUST) -q --test conformance -- --nocapture matrix
 
 test-faults: test-rust test-python
 	@cat $(TEST_LOGS)/rust.log $(TEST_LOGS)/python.log > $(TEST_LOGS)/all.log

@@ -33,6 +33,10 @@ pub const SANDBOXSET_MOCK_FORK: u32 = 7;
 pub const SANDBOXSET_MOCK_BIND: u32 = 8;
 /// An operation of a mock: taking that back.
 pub const SANDBOXSET_MOCK_UNBIND: u32 = 9;
+/// An operation of a mock: connecting to the runtime.
+pub const SANDBOXSET_MOCK_CONNECT: u32 = 10;
+/// An operation of a mock: reading, writing, listing or removing a file.
+pub const SANDBOXSET_MOCK_FILES: u32 = 11;
 
 /// A fault of a mock: the call fails, with `message` as its cause.
 pub const SANDBOXSET_MOCK_FAIL: u32 = 0;
@@ -131,6 +135,27 @@ pub unsafe extern "C" fn sandboxset_mock_release_hangs(
     })
 }
 
+/// Waits until at least `count` calls of an operation hang at once, at most `timeout_ms` milliseconds, and answers
+/// whether they do: 1 or 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_mock_wait_for_hangs(
+    backend: *const sandboxset_backend,
+    operation: u32,
+    count: u64,
+    timeout_ms: u64,
+    out_hanging: *mut u32,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let mock = mock(caller, backend)?;
+        let operation = to_operation(operation)?;
+        let hanging = caller.out(out_hanging, "out_hanging")?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        hanging.write(mock.wait_for_hangs(operation, count, Duration::from_millis(timeout_ms)).into());
+        Ok(())
+    })
+}
+
 /// Answers how often an operation of a mock was called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_mock_calls(
@@ -161,6 +186,34 @@ pub unsafe extern "C" fn sandboxset_mock_live(
     })
 }
 
+/// Answers the most sandboxes of a mock that were ever alive at once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_mock_most_live(
+    backend: *const sandboxset_backend,
+    out_most_live: *mut u64,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let mock = mock(caller, backend)?;
+        caller.out(out_most_live, "out_most_live")?.write(mock.most_live() as u64);
+        Ok(())
+    })
+}
+
+/// Answers how many sandboxes of a mock are alive and paused.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sandboxset_mock_paused(
+    backend: *const sandboxset_backend,
+    out_paused: *mut u64,
+    out_error: *mut *mut sandboxset_error,
+) -> sandboxset_code {
+    boundary!(out_error, |caller| {
+        let mock = mock(caller, backend)?;
+        caller.out(out_paused, "out_paused")?.write(mock.paused() as u64);
+        Ok(())
+    })
+}
+
 fn mock(caller: &Caller, backend: *const sandboxset_backend) -> Result<&MockBackend> {
     let backend = caller.borrow(backend, "backend")?;
     backend.mock.as_ref().ok_or_else(|| Error::invalid("backend", "is not a mock"))
@@ -178,6 +231,8 @@ fn to_operation(operation: u32) -> Result<MockOperation> {
         SANDBOXSET_MOCK_FORK => Ok(MockOperation::Fork),
         SANDBOXSET_MOCK_BIND => Ok(MockOperation::Bind),
         SANDBOXSET_MOCK_UNBIND => Ok(MockOperation::Unbind),
+        SANDBOXSET_MOCK_CONNECT => Ok(MockOperation::Connect),
+        SANDBOXSET_MOCK_FILES => Ok(MockOperation::Files),
         other => Err(unknown(other, "operation", "SANDBOXSET_MOCK_")),
     }
 }

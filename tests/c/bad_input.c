@@ -75,6 +75,13 @@ static void null_pointers(void) {
   INVALID("out_process", sandboxset_ref_spawn(ref, &command, NULL, &error));
   INVALID("backend", sandboxset_mock_live(NULL, &number, &error));
   INVALID("out_live", sandboxset_mock_live(backend, NULL, &error));
+  INVALID("backend", sandboxset_mock_most_live(NULL, &number, &error));
+  INVALID("out_most_live", sandboxset_mock_most_live(backend, NULL, &error));
+  INVALID("backend", sandboxset_mock_paused(NULL, &number, &error));
+  INVALID("out_paused", sandboxset_mock_paused(backend, NULL, &error));
+  INVALID("backend", sandboxset_mock_wait_for_hangs(NULL, 0, 1, 0, &(uint32_t){0}, &error));
+  INVALID("operation", sandboxset_mock_wait_for_hangs(backend, 99, 1, 0, &(uint32_t){0}, &error));
+  INVALID("out_hanging", sandboxset_mock_wait_for_hangs(backend, 0, 1, 0, NULL, &error));
 
   /* Errors need no place to go to, and their own accessors accept NULL. */
   CHECK(sandboxset_ref_put(NULL, NULL) == SANDBOXSET_INVALID_ARGUMENT);

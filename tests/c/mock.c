@@ -117,11 +117,20 @@ static void a_hanging_create(void) {
   options.timeout_ms = 20;
   sandboxset_ref *ref = NULL;
   FAILS(SANDBOXSET_TIMEOUT, sandboxset_get_or_create_unpaused(set, &options, &ref, &error));
+  uint32_t hanging = 0;
+  OK(sandboxset_mock_wait_for_hangs(backend, SANDBOXSET_MOCK_CREATE, 1, 60000, &hanging, &error));
+  CHECK(hanging == 1);
+  OK(sandboxset_mock_wait_for_hangs(backend, SANDBOXSET_MOCK_CREATE, 2, 0, &hanging, &error));
+  CHECK(hanging == 0);
   CHECK(stats_of(set).creating == 1 && stats_of(set).timeouts == 1);
   /* The work of the caller that gave up is not lost: the next one gets it. */
   OK(sandboxset_mock_release_hangs(backend, &error));
   put(get(set));
   CHECK(calls(backend, SANDBOXSET_MOCK_CREATE) == 1 && stats_of(set).created == 1);
+  uint64_t most_live = 0, paused = 0;
+  OK(sandboxset_mock_most_live(backend, &most_live, &error));
+  OK(sandboxset_mock_paused(backend, &paused, &error));
+  CHECK(most_live == 1 && paused == 1);
   close_and_free(set);
   sandboxset_backend_free(backend);
 }

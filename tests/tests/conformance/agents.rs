@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::cases;
+use crate::{c_agent, cases};
 
 /// Longer than anything that is not a hang.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
@@ -53,6 +53,7 @@ pub(crate) fn languages() -> Vec<Language> {
     };
     vec![
         reference(),
+        Language { name: "c", command: c_agent::build() },
         named("python", "SANDBOXSET_AGENT_PYTHON"),
         named("python_asyncio", "SANDBOXSET_AGENT_PYTHON_ASYNCIO"),
         named("node", "SANDBOXSET_AGENT_NODE"),
@@ -62,11 +63,6 @@ pub(crate) fn languages() -> Vec<Language> {
 /// The agent of the core.
 pub(crate) fn reference() -> Language {
     Language { name: "rust", command: Ok(vec![env!("CARGO_BIN_EXE_conformance_agent").to_owned()]) }
-}
-
-/// Whether somebody insists on something, by a variable that is not empty.
-pub(crate) fn required(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 impl Agent {

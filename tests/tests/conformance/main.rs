@@ -3,6 +3,7 @@
 
 mod agents;
 mod bad_input;
+mod c_agent;
 mod cases;
 mod host;
 mod lies;

@@ -82,9 +82,9 @@ pub(crate) fn tear_down(agent: &mut Agent, backend: &str, sets: &[String]) -> Re
         after(agent, json!({"op": "mock_release_hangs", "backend": "backend"}), Value::Null)?;
     }
     for set in sets {
-        // With no time left, what is still held is destroyed at once.
-        let close = json!({"op": "close", "set": set, "deadline_ms": 0});
-        after(agent, close, json!({"survivors": 0}))?;
+        // The first destroys what is still held, the second waits for the last of it.
+        after(agent, json!({"op": "close", "set": set, "deadline_ms": 0}), json!({}))?;
+        after(agent, json!({"op": "close", "set": set, "deadline_ms": 60_000}), json!({"survivors": 0}))?;
     }
     if backend == "mock" {
         after(agent, json!({"op": "mock_counts", "backend": "backend"}), json!({"live": 0}))?;
