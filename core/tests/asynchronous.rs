@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sandboxset::backend::mock::{MockBackend, MockFault, MockOperation};
 use sandboxset::{
-    CancelToken, Clock, Command, Config, ErrorCode, GetOptions, LateBinding, ManualClock, Result, SandboxRef,
-    SandboxSet, SandboxSpec, Secret, Stdin,
+    CancelToken, Clock, Command, Config, ErrorCode, GetOptions, LateBinding, LateLimits, ManualClock, Result,
+    SandboxRef, SandboxSet, SandboxSpec, Secret, Stdin,
 };
 use support::{HANG, check, get, now, set, until, within};
 
@@ -344,4 +344,71 @@ fn a_task_with_a_late_binding_that_is_dropped_puts_the_sandbox() {
     mock.release_hangs();
     until(&set, "settled", |stats| stats.held + stats.returning + stats.resuming + stats.creating == 0);
     check(&set.stats());
+}
+
+#[test]
+fn a_put_at_once_leaves_a_slow_pause_to_a_worker() {
+    let (set, mock) = set(one());
+    get(&set).put_at_once().unwrap();
+    assert_eq!((set.stats().idle, mock.paused()), (1, 1));
+    let sandbox = get(&set);
+    mock.fault_always(MockOperation::Pause, Some(MockFault::Hang));
+    sandbox.put_at_once().unwrap();
+    assert_eq!(sandbox.put_at_once().err().unwrap().code(), ErrorCode::StaleRef);
+    assert!(mock.wait_for_hangs(MockOperation::Pause, 1, HANG));
+    assert_eq!(set.stats().idle, 0);
+    mock.release_hangs();
+    until(&set, "idle", |stats| stats.idle == 1);
+    assert_eq!((mock.paused(), mock.live()), (1, 1));
+
+    mock.fault_always(MockOperation::Pause, Some(MockFault::Fail("stuck".into())));
+    get(&set).put_at_once().unwrap();
+    until(&set, "destroyed", |stats| stats.destroyed == 1);
+    assert_eq!(mock.live(), 0);
+    check(&set.stats());
+}
+
+#[test]
+fn a_put_at_once_hands_over_to_who_waits_and_takes_back_what_was_bound() {
+    let (set, mock) = set(one());
+    let held = get(&set);
+    let mut waiting = ByHand::new(set.get_or_create_unpaused_async(patient()));
+    assert!(waiting.poll().is_pending());
+    held.put_at_once().unwrap();
+    waiting.await_alarm();
+    let Poll::Ready(Ok(sandbox)) = waiting.poll() else { panic!("it goes on") };
+    assert_eq!(mock.calls(MockOperation::Pause), 0);
+    sandbox.put_at_once().unwrap();
+
+    let limits = LateLimits { pids: Some(2), ..LateLimits::default() };
+    let binding = LateBinding { limits, ..LateBinding::default() };
+    let options = GetOptions { binding: Some(binding), ..patient() };
+    let bound = block_on(set.get_or_create_unpaused_async(options)).unwrap();
+    bound.put_at_once().unwrap();
+    until(&set, "idle", |stats| stats.idle == 1);
+    assert_eq!(mock.calls(MockOperation::Unbind), 1);
+}
+
+#[test]
+fn one_handle_of_a_connection_reads_while_another_writes() {
+    use std::io::{Read, Write};
+    let (set, _mock) = set(one());
+    let sandbox = get(&set);
+    let mut writer = block_on(sandbox.connect_async(HANG, None)).unwrap();
+    let mut reader = writer.try_clone().unwrap();
+    let interrupt = reader.interrupter().unwrap();
+    thread::scope(|scope| {
+        let answer = scope.spawn(move || {
+            let mut answer = [0; 6];
+            reader.read_exact(&mut answer).unwrap();
+            (answer, reader)
+        });
+        writer.write_all(b"\x02\0\0\0ab").unwrap();
+        let (answer, mut reader) = answer.join().unwrap();
+        assert_eq!(&answer, b"\x02\0\0\0ab");
+        let end = scope.spawn(move || reader.read(&mut [0; 1]).is_err());
+        interrupt();
+        assert!(end.join().unwrap());
+    });
+    assert!(writer.write(b"x").is_err());
 }

@@ -14,7 +14,7 @@ use crate::process::read_size;
 use crate::wait::{SIGNAL_CHECK, detached, sliced};
 
 /// How long one read or write may take by default.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// The shortest time a socket can be told to wait; zero would mean for ever.
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -46,10 +46,7 @@ impl Connection {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) if transient(error.kind()) => Ok(None),
-            Err(error) => match error.downcast::<Error>() {
-                Ok(error) => Err(error),
-                Err(error) => Err(lost().with_source(error)),
-            },
+            Err(error) => Err(failure(error)),
         }
     }
 
@@ -134,10 +131,18 @@ impl Connection {
     }
 }
 
-fn transient(kind: ErrorKind) -> bool {
+pub(crate) fn transient(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-fn lost() -> Error {
+/// What is told to those whose read or write failed.
+pub(crate) fn failure(error: std::io::Error) -> Error {
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => lost().with_source(error),
+    }
+}
+
+pub(crate) fn lost() -> Error {
     Error::new(ErrorCode::SandboxDead, Phase::Connect, "the connection to the runtime broke")
 }

@@ -1,5 +1,6 @@
 //! What happened in a set, in order.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -17,7 +18,7 @@ pub(crate) struct Event {
 /// The events of one set from the moment of subscription.
 #[pyclass(frozen, weakref, module = "sandboxset")]
 pub(crate) struct EventStream {
-    core: sandboxset::EventStream,
+    core: Arc<sandboxset::EventStream>,
     /// How long an iteration waits for the next event; `None` is until the set is closed.
     timeout: Option<Duration>,
 }
@@ -31,9 +32,19 @@ enum Found {
 /// How long a wait without timeout may take.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 
+impl Event {
+    pub(crate) fn new(core: sandboxset::Event) -> Self {
+        Event { core }
+    }
+}
+
 impl EventStream {
     pub(crate) fn new(core: sandboxset::EventStream, timeout: Option<Duration>) -> Self {
-        EventStream { core, timeout }
+        EventStream { core: Arc::new(core), timeout }
+    }
+
+    pub(crate) fn core(&self) -> Arc<sandboxset::EventStream> {
+        Arc::clone(&self.core)
     }
 
     fn wait(&self, py: Python<'_>, timeout: Duration) -> PyResult<Option<Event>> {

@@ -2,6 +2,7 @@
 //!
 //! No policy lives here. The typed facade around it is the Python package `sandboxset`.
 
+mod aio;
 mod arguments;
 mod backend;
 mod binding;
@@ -27,6 +28,8 @@ use pyo3::prelude::*;
 /// The compiled part of `sandboxset`; private, its names may change.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::aio::module;
     #[pymodule_export]
     use crate::backend::{LinuxBackend, ManualClock, MockBackend, MockFault};
     #[pymodule_export]

@@ -14,9 +14,9 @@ use crate::output::Output;
 use crate::wait::{DropDetached, detached, interruptible, sliced};
 
 /// How long one read or write may take by default.
-const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const STREAM_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long waits that have no timeout of their own may take: the command's own timeout ends them long before.
-const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+pub(crate) const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 /// The bytes of one read by default; what a pipe holds.
 const READ_BYTES: usize = 64 << 10;
 /// The most bytes of one read.
@@ -95,8 +95,7 @@ impl Process {
 
     /// Sends a signal, 1 to 64, to the command's own process.
     fn signal(&self, py: Python<'_>, signal: &Bound<'_, PyAny>) -> PyResult<()> {
-        let signal: u32 = integer("signal", signal)?;
-        let signal = i32::try_from(signal).unwrap_or(i32::MAX);
+        let signal = signal_number(signal)?;
         detached(py, Phase::Exec, || self.core.signal(signal))
     }
 
@@ -147,6 +146,12 @@ impl Process {
     fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         Err(not_picklable("Process"))
     }
+}
+
+/// A number that may be one of a signal.
+pub(crate) fn signal_number(value: &Bound<'_, PyAny>) -> PyResult<i32> {
+    let signal: u32 = integer("signal", value)?;
+    Ok(i32::try_from(signal).unwrap_or(i32::MAX))
 }
 
 /// How much one read may return; zero would look like the end.

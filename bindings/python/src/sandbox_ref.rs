@@ -21,15 +21,15 @@ use crate::reports::DirEntry;
 use crate::wait::{detached, interruptible};
 
 /// How long a call to the runtime, or connecting to it, may take by default.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest file read by default; the size of a default scratch dir.
-const READ_BYTES: u64 = 64 << 20;
+pub(crate) const READ_BYTES: u64 = 64 << 20;
 /// The most entries listed by default; as many as a default scratch dir can hold.
-const LIST_ENTRIES: usize = 4096;
+pub(crate) const LIST_ENTRIES: usize = 4096;
 /// How much of a runtime's log is read by default.
-const LOG_BYTES: usize = 64 << 10;
+pub(crate) const LOG_BYTES: usize = 64 << 10;
 /// The permission bits of a written file.
-const FILE_MODE: u32 = 0o644;
+pub(crate) const FILE_MODE: u32 = 0o644;
 
 /// One caller's hold on one sandbox; thread-safe.
 #[pyclass(frozen, weakref, module = "sandboxset")]
@@ -44,14 +44,57 @@ impl SandboxRef {
     pub(crate) fn new(core: sandboxset::SandboxRef, policy: Option<Py<PyAny>>) -> Self {
         SandboxRef { core: Arc::new(core), policy, released: AtomicBool::new(false) }
     }
+
+    pub(crate) fn core(&self) -> &Arc<sandboxset::SandboxRef> {
+        &self.core
+    }
+
+    pub(crate) fn policy(&self) -> Option<&Py<PyAny>> {
+        self.policy.as_ref()
+    }
+
+    /// Ends the ref by `end`.
+    pub(crate) fn end(
+        &self,
+        py: Python<'_>,
+        phase: Phase,
+        end: impl FnOnce(&sandboxset::SandboxRef) -> sandboxset::Result<()> + Send,
+    ) -> PyResult<()> {
+        self.released.store(true, Ordering::Release);
+        detached(py, phase, || end(&self.core))
+    }
+
+    /// Puts the sandbox by `put`, or destroys it if an exception leaves the block. One that was put or destroyed inside
+    /// the block is left alone.
+    pub(crate) fn leave(
+        &self,
+        py: Python<'_>,
+        exc_type: &Bound<'_, PyAny>,
+        put: impl FnOnce(&sandboxset::SandboxRef) -> sandboxset::Result<()> + Send,
+    ) -> PyResult<()> {
+        if self.released.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let result = match exc_type.cast::<PyType>() {
+            Err(_) => py.detach(|| put(&self.core)),
+            Ok(class) => {
+                let name = class.name().map_or_else(|_| "an exception".into(), |name| name.to_string());
+                py.detach(|| self.core.destroy(&format!("its holder was left by {name}")))
+            }
+        };
+        match result {
+            // Another thread, or the close of the set, ended it meanwhile: nothing is left to do here.
+            Err(error) if error.code() != ErrorCode::StaleRef => Err(raise(py, error)),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[pymethods]
 impl SandboxRef {
     /// Gives the sandbox back, paused and idle, or straight to the oldest waiter.
     fn put(&self, py: Python<'_>) -> PyResult<()> {
-        self.released.store(true, Ordering::Release);
-        detached(py, Phase::Pause, || self.core.put())
+        self.end(py, Phase::Pause, sandboxset::SandboxRef::put)
     }
 
     /// Ends the sandbox; the reason is kept and shown by any later call. Does not wait for the teardown.
@@ -59,8 +102,7 @@ impl SandboxRef {
     fn destroy(&self, py: Python<'_>, reason: Optional<'_>) -> PyResult<()> {
         let reason = reason.map(|reason| text("reason", &reason)).transpose()?;
         let reason = reason.as_deref().unwrap_or("destroyed by its holder");
-        self.released.store(true, Ordering::Release);
-        detached(py, Phase::Destroy, || self.core.destroy(reason))
+        self.end(py, Phase::Destroy, |core| core.destroy(reason))
     }
 
     /// Marks the sandbox as not reusable: its put will destroy it.
@@ -303,8 +345,6 @@ impl SandboxRef {
         slf
     }
 
-    /// Puts the sandbox, or destroys it if an exception leaves the block. One that was put or destroyed inside
-    /// the block is left alone.
     fn __exit__(
         &self,
         py: Python<'_>,
@@ -312,21 +352,7 @@ impl SandboxRef {
         _exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        if self.released.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let result = match exc_type.cast::<PyType>() {
-            Err(_) => py.detach(|| self.core.put()),
-            Ok(class) => {
-                let name = class.name().map_or_else(|_| "an exception".into(), |name| name.to_string());
-                py.detach(|| self.core.destroy(&format!("its holder was left by {name}")))
-            }
-        };
-        match result {
-            // Another thread, or the close of the set, ended it meanwhile: nothing is left to do here.
-            Err(error) if error.code() != ErrorCode::StaleRef => Err(raise(py, error)),
-            _ => Ok(()),
-        }
+        self.leave(py, exc_type, sandboxset::SandboxRef::put)
     }
 
     fn __repr__(&self, py: Python<'_>) -> String {

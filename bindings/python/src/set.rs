@@ -20,7 +20,9 @@ use crate::spec::Arguments;
 use crate::wait::{DropDetached, all_within, detached, interruptible, on_main_thread};
 
 /// The default of every deadline of the set, in seconds.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a prewarm may take by default.
+pub(crate) const PREWARM: Duration = Duration::from_secs(60);
 /// How many unread events a stream keeps by default.
 const EVENTS: usize = 1024;
 
@@ -55,7 +57,7 @@ impl SandboxSet {
         &self.core
     }
 
-    fn hand_out(&self, py: Python<'_>, core: sandboxset::SandboxRef) -> SandboxRef {
+    pub(crate) fn hand_out(&self, py: Python<'_>, core: sandboxset::SandboxRef) -> SandboxRef {
         SandboxRef::new(core, self.policy.as_ref().map(|policy| policy.clone_ref(py)))
     }
 }
@@ -133,15 +135,7 @@ impl SandboxSet {
         cancel: Optional<'_>,
         binding: Optional<'_>,
     ) -> PyResult<SandboxRef> {
-        let choices =
-            [("any", Acquire::Any), ("reuse_only", Acquire::ReuseOnly), ("fresh_only", Acquire::FreshOnly)];
-        let options = GetOptions {
-            timeout: timeout.map(|timeout| seconds("timeout", &timeout)).transpose()?,
-            no_wait: no_wait.map_or(Ok(false), |no_wait| boolean("no_wait", &no_wait))?,
-            acquire: choice("acquire", &acquire, Acquire::Any, &choices)?,
-            cancel: token(&cancel)?,
-            binding: binding::binding(&binding)?,
-        };
+        let options = get_options(timeout, no_wait, &acquire, &cancel, &binding)?;
         if !on_main_thread(py)? {
             let core = detached(py, Phase::Wait, || self.core.get_or_create_unpaused(&options))?;
             return Ok(self.hand_out(py, core));
@@ -163,7 +157,7 @@ impl SandboxSet {
     #[pyo3(signature = (count, *, timeout=None))]
     fn prewarm(&self, py: Python<'_>, count: &Bound<'_, PyAny>, timeout: Optional<'_>) -> PyResult<usize> {
         let count = integer("count", count)?;
-        let timeout = seconds_or("timeout", &timeout, Duration::from_secs(60))?;
+        let timeout = seconds_or("timeout", &timeout, PREWARM)?;
         let set = sandboxset::SandboxSet::clone(&self.core);
         interruptible(py, Phase::Create, None, move |_| set.prewarm(count, timeout), |_| ())
     }
@@ -237,4 +231,24 @@ impl SandboxSet {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.policy)
     }
+}
+
+/// What a get was told.
+#[inline]
+pub(crate) fn get_options(
+    timeout: Optional<'_>,
+    no_wait: Optional<'_>,
+    acquire: &Optional<'_>,
+    cancel: &Optional<'_>,
+    binding: &Optional<'_>,
+) -> PyResult<GetOptions> {
+    let choices =
+        [("any", Acquire::Any), ("reuse_only", Acquire::ReuseOnly), ("fresh_only", Acquire::FreshOnly)];
+    Ok(GetOptions {
+        timeout: timeout.map(|timeout| seconds("timeout", &timeout)).transpose()?,
+        no_wait: no_wait.map_or(Ok(false), |no_wait| boolean("no_wait", &no_wait))?,
+        acquire: choice("acquire", acquire, Acquire::Any, &choices)?,
+        cancel: token(cancel)?,
+        binding: binding::binding(binding)?,
+    })
 }

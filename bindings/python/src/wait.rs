@@ -216,12 +216,15 @@ fn undo_quietly<T>(result: Result<T>, undo: fn(T)) {
 
 /// Turns a panic into `INTERNAL`: it must not unwind through the interpreter, nor leave a waiter waiting.
 fn guarded<T>(phase: Phase, call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-        let text = payload
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| payload.downcast_ref::<&str>().copied())
-            .unwrap_or("no text");
-        Err(Error::new(ErrorCode::Internal, phase, format!("panicked: {text}")))
-    })
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(panicked(phase, &*payload)))
+}
+
+/// What a panic is reported as.
+pub(crate) fn panicked(phase: Phase, payload: &(dyn std::any::Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    Error::new(ErrorCode::Internal, phase, format!("panicked: {text}"))
 }

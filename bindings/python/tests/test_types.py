@@ -41,6 +41,19 @@ def use() -> str:
             with sandbox.spawn(["cat"], stdin="stream") as process:
                 assert_type([piece for piece in process], list[bytes])
     return out.stdout
+
+async def use_in_a_task() -> str:
+    async with sandboxset.aio.SandboxSet(parent=sandboxset.SandboxSet()) as pool:
+        assert_type(pool, sandboxset.aio.SandboxSet)
+        kept = await pool.get_or_create_unpaused()
+        assert_type(kept, sandboxset.aio.SandboxRef)
+        await kept.put()
+        async with pool.get_or_create_unpaused(timeout=2.0) as sandbox:
+            out = await sandbox.exec(["true"], timeout=5)
+            async with await sandbox.spawn(["cat"], stdin="stream") as process:
+                assert_type([piece async for piece in process], list[bytes])
+            assert_type([event.kind async for event in pool.events()][0] == "create", bool)
+    return out.stdout
 """
     )
     run("mypy", "--strict", str(user), cwd=tmp_path)
@@ -49,8 +62,9 @@ def use() -> str:
 
 def test_everything_public_is_documented() -> None:
     assert (Path(sandboxset.__file__).parent / "py.typed").exists()
-    for name in sandboxset.__all__:
-        thing = getattr(sandboxset, name)
+    assert sandboxset.aio.__doc__
+    public = [(name, getattr(sandboxset, name)) for name in sandboxset.__all__ if name != "aio"]
+    for name, thing in public + [(name, getattr(sandboxset.aio, name)) for name in sandboxset.aio.__all__]:
         assert isinstance(thing, type) is (name not in ("CommandPolicy", "doctor", "propose_tree"))
         assert thing.__doc__ or name == "CommandPolicy", name
         if isinstance(thing, type):

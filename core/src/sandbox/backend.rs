@@ -97,6 +97,12 @@ pub trait BackendSandbox: Send + Sync {
     /// Stops all its processes.
     fn pause(&self) -> Result<()>;
 
+    /// As `pause`, for a thread that must not wait: `false` if the processes have not stopped at once, or if that
+    /// cannot be known at once. Then `pause` is called next, on another thread.
+    fn pause_at_once(&self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Lets them run again.
     fn unpause(&self) -> Result<()>;
 

@@ -109,7 +109,32 @@ impl Guard {
         if !self.begin(RUNNING, PAUSING, PAUSED, Phase::Pause)? {
             return Ok(());
         }
+        self.go_on_pausing()
+    }
+
+    /// As `pause`, for a thread that must not wait. `false` if the processes do not stop at once: then it is pausing,
+    /// and [`Guard::go_on_pausing`] has to be called.
+    pub(crate) fn pause_at_once(&self) -> Result<bool> {
+        if !self.can_pause {
+            return self.check(Phase::Pause).map(|()| true);
+        }
+        if !self.begin(RUNNING, PAUSING, PAUSED, Phase::Pause)? {
+            return Ok(true);
+        }
+        if !self.guarded(Phase::Pause, "pause", |sandbox| sandbox.pause_at_once())? {
+            return Ok(false);
+        }
+        self.end_pause().map(|()| true)
+    }
+
+    /// Ends what [`Guard::pause_at_once`] began.
+    pub(crate) fn go_on_pausing(&self) -> Result<()> {
         self.guarded(Phase::Pause, "pause", |sandbox| sandbox.pause())?;
+        self.end_pause()
+    }
+
+    #[inline]
+    fn end_pause(&self) -> Result<()> {
         self.finish(PAUSING, PAUSED, Phase::Pause)?;
         self.publish(|| EventKind::Pause);
         Ok(())
@@ -389,14 +414,14 @@ impl Guard {
     }
 
     /// Calls the backend's pause, unpause, bind or unbind. On failure the sandbox is dead before the error is returned.
-    fn guarded(
+    fn guarded<T>(
         &self,
         phase: Phase,
         name: &str,
-        call: impl FnOnce(&dyn BackendSandbox) -> Result<()>,
-    ) -> Result<()> {
+        call: impl FnOnce(&dyn BackendSandbox) -> Result<T>,
+    ) -> Result<T> {
         match catch_unwind(AssertUnwindSafe(|| call(&*self.sandbox))) {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(value)) => Ok(value),
             // What breaks off because of a destroy is no fault of its own.
             Ok(Err(_)) if self.is_dead() => Err(self.dead(phase)),
             Ok(Err(error)) => {

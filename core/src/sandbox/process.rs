@@ -53,6 +53,12 @@ pub trait Stream: Read + Write + Send {
     /// Bounds every later read and write; `None` is unbounded.
     fn set_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()>;
 
+    /// Another handle of the same stream, with a time limit of its own, so that one thread can read while another
+    /// writes.
+    fn try_clone(&self) -> std::io::Result<Box<dyn Stream>> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     /// A function that makes a blocked read or write return at once, from another thread and for good. Without
     /// one, a cancel is seen only when the read or write ends.
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
@@ -110,7 +116,14 @@ impl Connection {
         self.inner.set_timeout(timeout)
     }
 
-    /// A function that makes a blocked read or write return at once, from another thread and for good, if there is one.
+    /// Another handle of the same connection, with a time limit of its own, so that one thread can read while another
+    /// writes. The connection is closed with its last handle.
+    pub fn try_clone(&self) -> std::io::Result<Connection> {
+        self.inner.try_clone().map(Connection::new)
+    }
+
+    /// A function that makes a blocked read or write of any handle return at once, and every later one, from another
+    /// thread; `None` if the backend has none.
     pub fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
         self.inner.interrupter()
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -102,6 +103,8 @@ struct RingState {
     /// The last event that was dropped, and how many were since the reader was last told.
     lost: Option<(u64, SandboxId, u64)>,
     closed: bool,
+    /// Of the task that waits, if one does.
+    waker: Option<Waker>,
 }
 
 impl EventStream {
@@ -116,10 +119,7 @@ impl EventStream {
         let until = Instant::now().checked_add(timeout);
         let mut state = self.ring.state.lock();
         loop {
-            if let Some((sequence, sandbox_id, count)) = state.lost.take() {
-                return Some(Event { sequence, sandbox_id, kind: EventKind::Lost(count) });
-            }
-            if let Some(event) = state.events.pop_front() {
+            if let Some(event) = state.take() {
                 return Some(event);
             }
             if state.closed {
@@ -138,18 +138,45 @@ impl EventStream {
             }
         }
     }
-}
 
-impl EventStream {
     /// Ends the subscription: whoever waits for an event, on whatever thread, is told that none will come.
     pub fn end(&self) {
         if forked::in_forked_child() {
             return;
         }
         self.hub.unsubscribe(&self.ring);
-        let mut state = self.ring.state.lock();
-        *state = RingState { closed: true, ..RingState::default() };
+        let ended = RingState { closed: true, ..RingState::default() };
+        let before = std::mem::replace(&mut *self.ring.state.lock(), ended);
         self.ring.arrived.notify_all();
+        if let Some(waker) = before.waker {
+            waker.wake();
+        }
+    }
+
+    /// As [`EventStream::next`], for a task: it is woken when the next event has come, or the set is closed. One task at a
+    /// time; `None` is the end.
+    pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        if forked::in_forked_child() {
+            return Poll::Ready(None);
+        }
+        let mut state = self.ring.state.lock();
+        match state.take() {
+            None if !state.closed => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            event => Poll::Ready(event),
+        }
+    }
+}
+
+impl RingState {
+    /// The next event, or the news that some were lost before it.
+    fn take(&mut self) -> Option<Event> {
+        if let Some((sequence, sandbox_id, count)) = self.lost.take() {
+            return Some(Event { sequence, sandbox_id, kind: EventKind::Lost(count) });
+        }
+        self.events.pop_front()
     }
 }
 
@@ -194,10 +221,10 @@ impl Hub {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        for ring in &state.rings {
-            ring.state.lock().closed = true;
-            ring.arrived.notify_all();
-        }
+        let wakers: Vec<Waker> = state.rings.iter().filter_map(|ring| ring.close()).collect();
+        // A waker is the reader's code.
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     #[cold]
@@ -211,9 +238,10 @@ impl Hub {
         }
         state.sequence += 1;
         let event = Event { sequence: state.sequence, sandbox_id, kind };
-        for ring in &state.rings {
-            ring.push(event.clone());
-        }
+        let wakers: Vec<Waker> = state.rings.iter().filter_map(|ring| ring.push(event.clone())).collect();
+        // A waker is the reader's code.
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn unsubscribe(&self, ring: &Arc<Ring>) {
@@ -224,7 +252,9 @@ impl Hub {
 }
 
 impl Ring {
-    fn push(&self, event: Event) {
+    /// Answers the task that is to be woken, and so does `close`.
+    #[must_use = "the reader is to be woken"]
+    fn push(&self, event: Event) -> Option<Waker> {
         let mut state = self.state.lock();
         if state.events.len() == self.capacity
             && let Some(oldest) = state.events.pop_front()
@@ -234,12 +264,48 @@ impl Ring {
         }
         state.events.push_back(event);
         self.arrived.notify_one();
+        state.waker.take()
+    }
+
+    #[must_use = "the reader is to be woken"]
+    fn close(&self) -> Option<Waker> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.arrived.notify_all();
+        state.waker.take()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_is_woken_by_the_next_event_and_by_the_end() {
+        struct Flag(AtomicBool);
+        impl std::task::Wake for Flag {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Release);
+            }
+        }
+        let hub = Arc::new(Hub::default());
+        let stream = hub.subscribe(10).unwrap();
+        let flag = Arc::new(Flag(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&flag));
+        let woken = || flag.0.swap(false, Ordering::AcqRel);
+        let next = || stream.poll_next(&mut Context::from_waker(&waker));
+        assert!(next().is_pending() && !woken());
+        let (id, ended) = (SandboxId::next(), Ended::default());
+        hub.publish(id, &ended, || EventKind::Put);
+        hub.publish(id, &ended, || EventKind::Pause);
+        assert!(woken());
+        for sequence in 1..=2 {
+            assert!(matches!(next(), Poll::Ready(Some(event)) if event.sequence == sequence));
+        }
+        assert!(next().is_pending() && !woken());
+        hub.close();
+        assert!(woken() && next() == Poll::Ready(None));
+    }
 
     fn event(stream: &EventStream) -> Option<(u64, &'static str)> {
         stream.next(Duration::ZERO).map(|event| (event.sequence, event.kind.name()))

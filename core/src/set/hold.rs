@@ -14,7 +14,7 @@ use super::slots::Lease;
 use crate::sandbox::{Killer, check_sandbox_path, is_callers_mistake, panic_error};
 use crate::{
     BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, EventKind, Outcome, Output,
-    Phase, Process, Result, Reuse, Stdin, Usage, forked,
+    Phase, Process, Result, Reuse, Stdin, Usage, forked, threads,
 };
 
 /// A lease and its sandbox. Clones share the lease, so that a call can go on elsewhere; when the lease ends, by
@@ -108,11 +108,38 @@ impl Hold {
     /// What a put does once the lease is over.
     #[inline]
     pub(super) fn put(&self) {
-        self.entry.guard.publish(|| EventKind::Put);
-        if let Some(reason) = self.reason_against_reuse() {
-            self.entry.guard.doom(Killer::Set, || reason.clone());
-            return self.entry.set.end(self.lease, reason);
+        if self.begin_put() {
+            self.end_put();
         }
+    }
+
+    /// As `put`, for a thread that must not wait.
+    pub(super) fn put_at_once(&self) {
+        if !self.begin_put() {
+            return;
+        }
+        if self.bound.is_none() {
+            return self.entry.set.put_at_once(&self.entry, self.lease);
+        }
+        let hold = self.clone();
+        if let Err(job) = threads::run(Box::new(move || hold.end_put())) {
+            // Without a thread to do it, the only way not to lose the place is to wait after all.
+            job();
+        }
+    }
+
+    /// `false` if the sandbox is destroyed instead.
+    #[inline]
+    fn begin_put(&self) -> bool {
+        self.entry.guard.publish(|| EventKind::Put);
+        let Some(reason) = self.reason_against_reuse() else { return true };
+        self.entry.guard.doom(Killer::Set, || reason.clone());
+        self.entry.set.end(self.lease, reason);
+        false
+    }
+
+    #[inline]
+    fn end_put(&self) {
         if self.bound.is_none() || self.unbind() {
             self.entry.set.put(&self.entry, self.lease);
         }

@@ -134,13 +134,48 @@ impl Inner {
         self.take_back(entry, lease);
     }
 
+    /// As `put`, for a thread that must not wait.
+    pub(super) fn put_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+        if self.config.reuse == Reuse::Reset {
+            return self.start_reset(entry, lease);
+        }
+        self.take_back_at_once(entry, lease);
+    }
+
     /// What to do with a running sandbox whose lease has ended: pause it and make it idle, or hand it over.
     #[inline]
     pub(super) fn take_back(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
         if self.somebody_waits() && self.decide(|slots, effects| slots.hand_over(lease, effects)).is_some() {
             return;
         }
-        if entry.guard.pause().is_err() {
+        self.release(entry, lease, entry.guard.pause());
+    }
+
+    /// As `take_back`, for a thread that must not wait: a pause that takes long goes on on a worker.
+    pub(super) fn take_back_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+        if self.somebody_waits() && self.decide(|slots, effects| slots.hand_over(lease, effects)).is_some() {
+            return;
+        }
+        let paused = match entry.guard.pause_at_once() {
+            Ok(false) => {
+                let (set, late_entry) = (Arc::clone(self), Arc::clone(entry));
+                let job = move || set.release(&late_entry, lease, late_entry.guard.go_on_pausing());
+                if let Err(job) = threads::run(Box::new(job)) {
+                    // Without a thread to do it, the only way not to lose the place is to wait after all.
+                    job();
+                }
+                return;
+            }
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        };
+        self.release(entry, lease, paused);
+    }
+
+    /// Makes a sandbox idle that was paused, or ends it.
+    #[inline]
+    fn release(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease, paused: Result<()>) {
+        if paused.is_err() {
             return self.end(lease, "it could not be paused");
         }
         let released = self.decide(|slots, effects| slots.release(lease, effects));
@@ -154,7 +189,7 @@ impl Inner {
             slots.decline(loan.lease);
             loan.occupant.decline(loan.lease.generation);
         });
-        self.take_back(&loan.occupant, loan.lease);
+        self.take_back_at_once(&loan.occupant, loan.lease);
     }
 
     /// Ends a sandbox that is out, if the lease still is the current one.

@@ -116,6 +116,12 @@ impl LeasedStream {
 }
 
 impl Stream for LeasedStream {
+    fn try_clone(&self) -> std::io::Result<Box<dyn Stream>> {
+        let Some(inner) = &self.inner else { return Err(std::io::ErrorKind::NotConnected.into()) };
+        let (inner, entry) = (Some(inner.try_clone()?), Arc::clone(&self.entry));
+        Ok(Box::new(LeasedStream { inner, entry, generation: self.generation }))
+    }
+
     fn set_timeout(&mut self, timeout: Option<Duration>) -> std::io::Result<()> {
         self.check()?.set_timeout(timeout)
     }
@@ -127,7 +133,10 @@ impl Stream for LeasedStream {
 
 impl Read for LeasedStream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.check()?.read(buffer)
+        let result = self.check()?.read(buffer);
+        // What came when the lease was over may be the next holder's.
+        self.check()?;
+        result
     }
 }
 

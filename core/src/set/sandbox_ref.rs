@@ -80,6 +80,17 @@ impl SandboxRef {
         Ok(())
     }
 
+    /// As [`SandboxRef::put`], for a thread that must not wait: what does not end at once goes on on a worker, and the
+    /// sandbox is idle only then. A sandbox whose processes do not stop can hold up a put for seconds.
+    pub fn put_at_once(&self) -> Result<()> {
+        forked::refuse_in_child(Phase::Use)?;
+        if !self.hold.entry.end_lease(self.hold.lease.generation) {
+            return Err(self.hold.stale(Phase::Use));
+        }
+        self.hold.put_at_once();
+        Ok(())
+    }
+
     /// Ends the sandbox; the reason is kept and shown by any later call. Does not wait for the teardown.
     /// After a put or a destroy it is `STALE_REF`.
     pub fn destroy(&self, reason: &str) -> Result<()> {

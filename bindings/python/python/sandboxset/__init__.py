@@ -7,6 +7,10 @@
 ...         print(out.stdout, out.exit_code)
 """
 
+import sys
+from typing import TYPE_CHECKING, Any
+
+from . import _native
 from ._native import (
     CancelToken,
     Check,
@@ -59,6 +63,12 @@ from .errors import (
 )
 from .runtimes import NodeRuntime, PythonRuntime
 from .zygote_tree import FunctionImports, Package
+
+if TYPE_CHECKING:
+    from . import aio
+
+# A module within a compiled one has to be made known by its name.
+sys.modules[f"{_native.__name__}.aio"] = _native.aio
 
 __all__ = [
     "BackendUnavailableError",
@@ -115,6 +125,16 @@ __all__ = [
     "Usage",
     "ZygoteNode",
     "ZygoteTree",
+    "aio",
     "doctor",
     "propose_tree",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the asyncio side when it is first used: asyncio is not small."""
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module(".aio", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

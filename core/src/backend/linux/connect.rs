@@ -100,6 +100,10 @@ impl Write for SocketStream {
 }
 
 impl Stream for SocketStream {
+    fn try_clone(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(SocketStream { socket: Arc::clone(&self.socket), timeout: None }))
+    }
+
     fn set_timeout(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.timeout = timeout;
         Ok(())

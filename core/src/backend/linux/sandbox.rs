@@ -207,6 +207,13 @@ impl BackendSandbox for LinuxSandbox {
             .map_err(|errno| self.0.refusal(Phase::Pause, "the sandbox cannot be frozen", errno))
     }
 
+    fn pause_at_once(&self) -> Result<bool> {
+        self.0
+            .cgroups
+            .freeze_at_once()
+            .map_err(|errno| self.0.refusal(Phase::Pause, "the sandbox cannot be frozen", errno))
+    }
+
     fn unpause(&self) -> Result<()> {
         if !self.0.cgroups.can_freeze() {
             return self.0.signal_all(Phase::Unpause, &ToInit::Continue);

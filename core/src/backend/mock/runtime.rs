@@ -6,16 +6,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 use super::sandbox::Body;
 use super::script::Shared;
 use crate::{Phase, Stream};
 
-/// One connection. What is written is cut into frames; the answer to each can be read afterwards.
+/// A handle of one connection. What is written is cut into frames; the answer to each can be read afterwards.
 pub(super) struct MockStream {
+    wire: Arc<Wire>,
+    timeout: Option<Duration>,
+}
+
+/// What the handles of one connection share.
+struct Wire {
     shared: Arc<Shared>,
     body: Arc<Body>,
-    timeout: Option<Duration>,
-    interrupted: Arc<AtomicBool>,
+    interrupted: AtomicBool,
+    buffers: Mutex<Buffers>,
+}
+
+#[derive(Default)]
+struct Buffers {
     /// What was written of a frame that is not complete yet.
     request: Vec<u8>,
     answers: VecDeque<u8>,
@@ -25,36 +37,50 @@ const HEADER_BYTES: usize = 4;
 
 impl MockStream {
     pub(super) fn new(shared: Arc<Shared>, body: Arc<Body>) -> Self {
-        MockStream {
-            shared,
-            body,
-            timeout: None,
-            interrupted: Arc::default(),
-            request: Vec::new(),
-            answers: VecDeque::new(),
-        }
+        let wire = Wire { shared, body, interrupted: AtomicBool::new(false), buffers: Mutex::default() };
+        MockStream { wire: Arc::new(wire), timeout: None }
     }
+}
 
+impl Wire {
     fn check(&self) -> std::io::Result<()> {
-        if self.interrupted.load(Ordering::Acquire) {
+        if self.is_interrupted() {
             return Err(ErrorKind::ConnectionAborted.into());
         }
         self.body.check(Phase::Connect).map_err(IoError::other)
     }
 
-    /// Answers every complete frame.
-    fn answer(&mut self) {
-        while let Some((header, rest)) = self.request.split_first_chunk::<HEADER_BYTES>() {
+    fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    fn has_answer(&self) -> bool {
+        !self.buffers.lock().answers.is_empty()
+    }
+
+    /// Takes every complete frame of what was written.
+    fn requests(&self, written: &[u8]) -> Vec<Vec<u8>> {
+        let mut buffers = self.buffers.lock();
+        buffers.request.extend_from_slice(written);
+        let mut requests = Vec::new();
+        while let Some((header, rest)) = buffers.request.split_first_chunk::<HEADER_BYTES>() {
             let length = u32::from_le_bytes(*header) as usize;
-            let Some(request) = rest.get(..length) else { return };
-            let answer = match self.shared.call_handler() {
-                Some(handler) => handler(self.body.id, request),
-                None => request.to_vec(),
-            };
-            self.answers.extend((answer.len() as u32).to_le_bytes());
-            self.answers.extend(answer);
-            self.request.drain(..HEADER_BYTES + length);
+            let Some(request) = rest.get(..length) else { break };
+            requests.push(request.to_vec());
+            buffers.request.drain(..HEADER_BYTES + length);
         }
+        requests
+    }
+
+    /// Answers a frame. The handler is the caller's code, so nothing is locked while it runs.
+    fn answer(&self, request: Vec<u8>) {
+        let answer = match self.shared.call_handler() {
+            Some(handler) => handler(self.body.id, &request),
+            None => request,
+        };
+        let mut buffers = self.buffers.lock();
+        buffers.answers.extend((answer.len() as u32).to_le_bytes());
+        buffers.answers.extend(answer);
     }
 }
 
@@ -67,35 +93,45 @@ impl Stream for MockStream {
         Ok(())
     }
 
+    fn try_clone(&self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(Box::new(MockStream { wire: Arc::clone(&self.wire), timeout: None }))
+    }
+
     fn interrupter(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
-        let (body, interrupted) = (Arc::clone(&self.body), Arc::clone(&self.interrupted));
+        let wire = Arc::clone(&self.wire);
         Some(Box::new(move || {
-            interrupted.store(true, Ordering::Release);
-            body.wake();
+            wire.interrupted.store(true, Ordering::Release);
+            wire.body.wake();
         }))
     }
 }
 
 impl Read for MockStream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.check()?;
-        if self.answers.is_empty() && !buffer.is_empty() {
-            // Nobody but the reader could write the next request, so this waits for the deadline or the death.
+        let wire = &self.wire;
+        wire.check()?;
+        if !buffer.is_empty() && !wire.has_answer() {
             let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-            let interrupted = || Ok(self.interrupted.load(Ordering::Acquire));
-            self.body.wait_until(deadline, None, Phase::Connect, interrupted).map_err(IoError::other)?;
-            self.check()?;
-            return Err(ErrorKind::TimedOut.into());
+            let ended = || Ok(wire.is_interrupted() || wire.has_answer());
+            let ended =
+                wire.body.wait_until(deadline, None, Phase::Connect, ended).map_err(IoError::other)?;
+            wire.check()?;
+            if !ended {
+                return Err(ErrorKind::TimedOut.into());
+            }
         }
-        self.answers.read(buffer)
+        wire.buffers.lock().answers.read(buffer)
     }
 }
 
 impl Write for MockStream {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.check()?;
-        self.request.extend_from_slice(buffer);
-        self.answer();
+        self.wire.check()?;
+        let requests = self.wire.requests(buffer);
+        if !requests.is_empty() {
+            requests.into_iter().for_each(|request| self.wire.answer(request));
+            self.wire.body.wake();
+        }
         Ok(buffer.len())
     }
 

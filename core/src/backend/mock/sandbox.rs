@@ -166,6 +166,14 @@ impl BackendSandbox for MockSandbox {
         Ok(())
     }
 
+    fn pause_at_once(&self) -> Result<bool> {
+        // What is scripted may take any time.
+        if self.shared.has_script_for(MockOperation::Pause) {
+            return Ok(false);
+        }
+        self.pause().map(|()| true)
+    }
+
     fn unpause(&self) -> Result<()> {
         self.shared.enter(&self.body, MockOperation::Unpause)?;
         self.body.paused.store(false, Ordering::Release);

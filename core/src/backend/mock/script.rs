@@ -186,6 +186,15 @@ impl Shared {
         ended().map_or(Ok(()), Err)
     }
 
+    /// Whether some call of this operation, now or later, does not simply succeed.
+    pub(super) fn has_script_for(&self, operation: MockOperation) -> bool {
+        if !self.scripted.load(Ordering::Acquire) {
+            return false;
+        }
+        let state = self.state.lock();
+        state.always.contains_key(&operation) || state.at.keys().any(|(scripted, _)| *scripted == operation)
+    }
+
     pub(super) fn script_at(&self, operation: MockOperation, nth: u64, fault: MockFault) {
         self.state.lock().at.insert((operation, nth), fault);
         self.scripted.store(true, Ordering::Release);

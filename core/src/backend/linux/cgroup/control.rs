@@ -91,6 +91,13 @@ impl SandboxCgroups {
         if frozen? { Ok(()) } else { Err(Errno::TIMEDOUT) }
     }
 
+    /// As `freeze`, without waiting: `false` if some process did not stop at once. Then it may still stop later.
+    pub(in super::super) fn freeze_at_once(&self) -> Result<bool, Errno> {
+        let Some(unified) = &self.unified else { return Ok(false) };
+        write(&unified.freeze, "1")?;
+        await_event(&unified.events, Event::Frozen, Instant::now() + YIELD)
+    }
+
     /// Lets every process run again.
     pub(in super::super) fn thaw(&self) -> Result<(), Errno> {
         if let Some(state) = &self.freezer {

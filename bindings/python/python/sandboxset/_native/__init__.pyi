@@ -6,9 +6,10 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-from .config import Bind, LateBinding, Limits, Name, Runtime
-from .runtimes import NodeRuntime, PythonRuntime
-from .zygote_tree import FunctionImports, Package
+from ..config import Bind, LateBinding, Limits, Name, Runtime
+from ..runtimes import NodeRuntime, PythonRuntime
+from ..zygote_tree import FunctionImports, Package
+from . import aio as aio
 
 __all__ = [
     "CancelToken",
@@ -33,6 +34,7 @@ __all__ = [
     "Usage",
     "ZygoteNode",
     "ZygoteTree",
+    "aio",
     "close_all",
     "doctor",
     "error_table",
