@@ -24,3 +24,4 @@ bench-python: prerequisites
 	-$(or $(firstword $(wildcard /usr/bin/python3)),python3) -m venv $(BENCH_DIR)/venv && \
 	  CARGO_TARGET_DIR=$(TARGET_DIR) $(BENCH_DIR)/venv/bin/pip install --quiet ./bindings/python
 	@$(BENCH_DIR)/venv/bin/pip install --quiet numpy || echo "SKIPPED: numpy cannot be installed"
+	@$(BENCH_DIR)/venv/bin/pip install --quiet 'sqlalchemy[asyncio]' || echo "SKIPPED: sqlalchemy cannot be installed"

@@ -42,11 +42,15 @@ def measure(name: str, batch: Callable[[sandboxset.SandboxSet], None], seconds: 
             started = time.perf_counter_ns()
             batch(pool)
             samples.append((time.perf_counter_ns() - started) / BATCH)
-    samples.sort()
-    row: dict[str, object] = {"name": name, "unit": "ns"}
-    for quantile, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        row[quantile] = round(samples[int(share * (len(samples) - 1))], 1)
-    print(json.dumps(row | {"max": round(samples[-1], 1), "n": len(samples) * BATCH}))
+    print(json.dumps(row(name, samples)))
+
+
+def row(name: str, samples: list[float]) -> dict[str, object]:
+    """Make a row of the batches' means."""
+    samples = sorted(samples)
+    figures = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+    quantiles = {key: round(samples[int(share * (len(samples) - 1))], 1) for key, share in figures.items()}
+    return {"name": name, "unit": "ns", **quantiles, "n": len(samples) * BATCH}
 
 
 def main() -> None:

@@ -48,6 +48,7 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "set.get_put", suffix: ".t2.held10000", bound: Bound::OfRow("set.get_put.t2", 1.25) },
     Goal { family: "c.get_put", suffix: "", bound: Bound::Absolute(100.0) },
     Goal { family: "python.get_put", suffix: "", bound: Bound::Absolute(1000.0) },
+    Goal { family: "python.aio_get_put", suffix: "", bound: Bound::Absolute(10_000.0) },
     Goal { family: "linux.get_warm", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.put", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.create", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },

@@ -1,5 +1,6 @@
 //! The rows of the other languages: small programs measure themselves and print one line of JSON.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,12 @@ struct Line {
     p99: f64,
     max: f64,
     n: u64,
+    /// The medians of what it measured beside itself.
+    #[serde(default)]
+    peers: BTreeMap<String, f64>,
+    /// What it could not measure, and why.
+    #[serde(default)]
+    missing: Vec<Failure>,
 }
 
 /// Runs the program and takes over the row of this name that it printed.
@@ -44,11 +51,15 @@ fn parse(name: &str, text: &str) -> Result<Row, Failure> {
     if line.unit != "ns" {
         return Err(format!("its unit is {:?}, not ns", line.unit));
     }
-    let Line { p50, p90, p99, max, n, .. } = line;
-    if n == 0 || ![p50, p90, p99, max].iter().all(|value| value.is_finite() && *value > 0.0) {
+    let Line { p50, p90, p99, max, n, peers, missing, .. } = line;
+    let figures = [p50, p90, p99, max];
+    if n == 0 || !figures.iter().chain(peers.values()).all(|value| value.is_finite() && *value > 0.0) {
         return Err("its figures are not positive".into());
     }
-    Ok(Row::foreign(name, Unit::Nanoseconds, Figures { p50, p90, p99, max, n }))
+    let mut row = Row::foreign(name, Unit::Nanoseconds, Figures { p50, p90, p99, max, n });
+    row.peers.extend(peers);
+    row.missing.extend(missing);
+    Ok(row)
 }
 
 #[cfg(test)]
@@ -62,6 +73,14 @@ mod tests {
         let row = parse("c.get_put", GOOD).unwrap();
         assert_eq!(row.figures, Some(Figures { p50: 70.5, p90: 80.0, p99: 90.0, max: 100.0, n: 5 }));
         assert!(row.missing.is_empty());
+    }
+
+    #[test]
+    fn peers_and_what_is_missing_come_along() {
+        let more = GOOD.replace("\"n\":5", "\"n\":5,\"peers\":{\"other\":99},\"missing\":[\"a third\"]");
+        let row = parse("c.get_put", &more).unwrap();
+        assert_eq!((row.peer("other"), row.missing), (Some(99.0), vec!["a third".to_owned()]));
+        parse("c.get_put", &more.replace("99", "0")).unwrap_err();
     }
 
     #[test]

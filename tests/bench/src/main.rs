@@ -214,9 +214,13 @@ fn measure_set(options: &Options, rows: &mut Vec<Row>) {
 }
 
 fn measure_languages(options: &Options, rows: &mut Vec<Row>) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bindings/python/bench_get_put.py");
-    let programs: [(&str, &Path, &[&Path]); 2] =
-        [("c.get_put", &options.c_program, &[]), ("python.get_put", &options.python, &[script.as_path()])];
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bindings/python");
+    let (script, aio_script) = (scripts.join("bench_get_put.py"), scripts.join("bench_aio_get_put.py"));
+    let programs: [(&str, &Path, &[&Path]); 3] = [
+        ("c.get_put", &options.c_program, &[]),
+        ("python.get_put", &options.python, &[&script]),
+        ("python.aio_get_put", &options.python, &[&aio_script]),
+    ];
     for (name, program, args) in programs.into_iter().filter(|(name, ..)| options.wants(name)) {
         eprintln!("measuring {name}");
         let row = language_rows::measure(name, program, args);
