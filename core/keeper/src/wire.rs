@@ -26,6 +26,8 @@ pub const RUNTIME_LOG: &str = "/scratch/.runtime.log";
 pub const SECRETS_DIR: &str = "/run/secrets";
 /// What the step of a [`Failure`] begins with if something cannot be mounted where the caller wants it.
 pub const MOUNT_STEP: &str = "mount at ";
+/// The same of what a runtime brings.
+pub const BRING_STEP: &str = "bring in ";
 /// The step of a [`Failure`] to mount in what an init passed off as its mounts.
 pub const FOREIGN_MOUNTS_STEP: &str = "recognise its mount namespace";
 /// The user and group id of every process in a sandbox, as the sandbox sees it.

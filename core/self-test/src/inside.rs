@@ -102,8 +102,9 @@ impl Sandboxes {
         for job in jobs {
             let (mut result, out_of_memory) = self.attempt(&sandbox, job, starts);
             // Whoever destroyed the sandbox got further than a probe may, unless it used up its own memory.
-            if self.attempt(&sandbox, &nothing, 0).0.code != Some(0) {
-                result.said.push_str("\nthe sandbox is dead");
+            let (after, _) = self.attempt(&sandbox, &nothing, 0);
+            if after.code != Some(0) {
+                result.said = format!("{}\nafterwards nothing can be run: {}", result.said, after.said);
                 if !out_of_memory {
                     result.code = Some(1);
                 }

@@ -15,8 +15,8 @@ use std::time::Instant;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, makedev, mknodat, renameat_with};
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, Bind, CreateRequest, Error, ErrorCode, LateBinding, Result, RootFs, SandboxId, SandboxSpec,
-    ScratchDirs,
+    Backend, Bind, CreateRequest, Error, ErrorCode, LateBinding, Result, RootFs, Runtime, SandboxId,
+    SandboxSpec, ScratchDirs,
 };
 
 use crate::support::{HANG, TestSandbox, sandbox, sh, skip};
@@ -169,10 +169,15 @@ impl Trap {
     }
 
     fn create(&self, binds: Vec<Bind>) -> Result<TestSandbox> {
+        self.create_with(binds, None)
+    }
+
+    fn create_with(&self, binds: Vec<Bind>, runtime: Option<Runtime>) -> Result<TestSandbox> {
         let spec = SandboxSpec {
             root: RootFs::Directory(self.root()),
             code_dir: Some(self.dir.0.join("source")),
             binds,
+            runtime,
             ..SandboxSpec::default()
         };
         let id = SandboxId::next();
@@ -320,6 +325,31 @@ fn check_bind(trap: &Trap, late: bool, place: Place, planted: Planted, leaf: &st
             trap.assert_untouched(&what);
         }
     }
+}
+
+#[test]
+fn what_a_runtime_brings_is_at_its_place_or_refused_by_name() {
+    let Some(trap) = Trap::new("brings") else { return };
+    let Some(top) = ["opt", "srv", "home"].into_iter().find(|top| Path::new("/").join(top).is_dir()) else {
+        return skip("this host has no directory at its top that no sandbox has");
+    };
+    let brought = Path::new("/").join(top);
+    let create = || {
+        let mut runtime = Runtime::new(["/bin/sh", "-c", "echo READY >&3; kill -STOP $$"]);
+        runtime.brings = vec![brought.clone()];
+        trap.create_with(Vec::new(), Some(runtime))
+    };
+    let table = mounts(&create().unwrap());
+    assert!(points(&table).any(|point| Path::new(point) == brought), "{table}");
+    symlink(trap.outside(), trap.root().join(top)).unwrap();
+    let error = create().map(drop).unwrap_err();
+    assert_eq!(
+        (error.code(), error.field()),
+        (ErrorCode::InvalidArgument, Some("runtime.brings")),
+        "{error}"
+    );
+    assert!(error.message().contains(top), "{error}");
+    trap.assert_untouched("brings");
 }
 
 #[test]

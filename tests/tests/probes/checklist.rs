@@ -44,7 +44,7 @@ const ROWS: &[Row] = &[
     row(16, "Special files that the host opens", &["core/tests/linux/files.rs::planted_links_fifos_devices_and_endless_files_deceive_nobody", "tests/tests/hostile/planted.rs::in_memory"], ""),
     row(17, "Deep and large trees at removal", &["tests/tests/removal.rs::thirty_thousand_levels", "tests/tests/removal.rs::very_many_entries", "tests/tests/removal.rs::odd_names_and_closed_directories", "tests/tests/removal.rs::an_ordinary_user_removes_what_is_closed_to_itself", "tests/tests/removal.rs::what_belongs_to_the_user_of_a_sandbox", "tests/tests/removal.rs::a_directory_that_becomes_a_link_leads_nowhere", "tests/tests/hostile/planted.rs::on_disk", "tests/tests/hostile/planted.rs::a_large_tree_of_a_dead_owner_delays_nobody"], "How long it takes: that is proportional to the number of entries, and has no limit on disk"),
     row(18, "overlayfs", &["core/tests/linux/share.rs::nothing_that_is_done_inside_leaves_a_trace_on_what_all_share", "core/tests/linux/share.rs::a_root_directory_looks_as_it_is_whatever_its_name_and_attributes"], ""),
-    row(19, "Writes to shared page cache", &[], "Only by the system calls that such holes need (31 to 41); the base is not verified again"),
+    row(19, "Writes to shared page cache", &[], "Only by the system calls that such holes need (31 to 41); the base is not verified again, because that reads all of it, gigabytes for a host's `/usr`, through the same cache: keep it on storage that the kernel verifies"),
     row(20, "Device nodes", &["core/keeper/src/seccomp/mod.rs::fifos_can_be_made_and_devices_cannot"], ""),
     row(21, "Writing to `/proc`", &[], ""),
     row(22, "What `/proc` tells", &[], ""),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
-use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, MOUNT_STEP, Root};
+use sandboxset_keeper::{BRING_STEP, Create, Failure, LayerReport, LayerStatus, MOUNT_STEP, Root};
 
 use super::dev::Device;
 use super::mounts::{
@@ -134,11 +134,12 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
         let contents = Contents::Copy { bytes: bytes.clone(), mode: 0o444 };
         attach(&root, &Piece { target: Target::Path(path.clone()), contents, is_dir: false })?;
     }
-    for piece in &brought {
-        attach(&root, piece)?;
-    }
-    for piece in &binds {
-        attach(&root, piece).map_err(|failure| Failure { step: wanted_at(piece), ..failure })?;
+    // Where these go was the caller's choice.
+    for (pieces, step) in [(&brought, BRING_STEP), (&binds, MOUNT_STEP)] {
+        for piece in pieces {
+            attach(&root, piece)
+                .map_err(|failure| Failure { step: format!("{step}{}", piece.target), ..failure })?;
+        }
     }
     enter(&root)?;
     report.push(layer("root", LayerStatus::Active, "pivot_root, read-only"));
@@ -299,11 +300,6 @@ fn mount_own(
     }
     dev::mount(root, devices, &limited("1777"))?;
     proc::mount(root, create, report)
-}
-
-/// What is said of a bind that cannot be had: where it goes was the caller's choice.
-fn wanted_at(piece: &Piece) -> String {
-    format!("{MOUNT_STEP}{}", piece.target)
 }
 
 /// Makes the new root this process's root and lets go of the old one.

@@ -1,7 +1,7 @@
 //! Turning the kernel's and the init's refusals into errors of this crate.
 
 use rustix::io::Errno;
-use sandboxset_keeper::Failure;
+use sandboxset_keeper::{BRING_STEP, Failure, MOUNT_STEP};
 
 use super::doctor;
 use crate::{Error, ErrorCode, Phase, SandboxId};
@@ -59,7 +59,7 @@ pub(super) fn exec(program: &std::ffi::OsStr, failure: &Failure) -> Error {
 
 /// Something that cannot be mounted where the caller wants it, for a reason that lies in the root: a link, a file
 /// where a directory should be, nothing where nothing can be made.
-pub(super) fn target(field: &str, failure: &Failure) -> Option<Error> {
+pub(super) fn target(field: &str, step: &str, failure: &Failure) -> Option<Error> {
     let refused = matches!(
         errno(failure),
         Errno::NOENT
@@ -70,14 +70,15 @@ pub(super) fn target(field: &str, failure: &Failure) -> Option<Error> {
             | Errno::INVAL
             | Errno::ROFS
     );
-    let is_target = failure.step.starts_with(sandboxset_keeper::MOUNT_STEP);
-    (refused && is_target).then(|| Error::invalid(field, describe(failure)))
+    (refused && failure.step.starts_with(step)).then(|| Error::invalid(field, describe(failure)))
 }
 
 /// A sandbox that could not be made.
 pub(super) fn create(id: SandboxId, failure: &Failure) -> Error {
-    if let Some(error) = target("binds.target", failure) {
-        return error.with_phase(Phase::Create).with_sandbox(id);
+    for (field, step) in [("binds.target", MOUNT_STEP), ("runtime.brings", BRING_STEP)] {
+        if let Some(error) = target(field, step, failure) {
+            return error.with_phase(Phase::Create).with_sandbox(id);
+        }
     }
     let mut code = match errno(failure) {
         Errno::TIMEDOUT => ErrorCode::Timeout,

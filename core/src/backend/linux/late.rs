@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socketpair};
 use sandboxset_keeper::{
-    BindLate, Bytes, FOREIGN_MOUNTS_STEP, FromInit, MounterResult, SECRETS_DIR, SecretFile, ToInit, ToKeeper,
-    UnbindLate,
+    BindLate, Bytes, FOREIGN_MOUNTS_STEP, FromInit, MOUNT_STEP, MounterResult, SECRETS_DIR, SecretFile,
+    ToInit, ToKeeper, UnbindLate,
 };
 
 use super::cgroup::Tightened;
@@ -160,7 +160,7 @@ fn answer(sandbox: &Inner, reply: &OwnedFd, deadline: Instant) -> Result<Vec<Byt
             Err(fault::hostile(Phase::Bind, sandbox.id, "it opened other mounts than its own"))
         }
         Ok((Err(failure), _)) => {
-            if let Some(refused) = fault::target("binding.binds.target", &failure) {
+            if let Some(refused) = fault::target("binding.binds.target", MOUNT_STEP, &failure) {
                 return Err(refused.with_phase(Phase::Bind).with_sandbox(sandbox.id));
             }
             Err(error(fault::code_of(fault::errno(&failure)), fault::describe(&failure)))
