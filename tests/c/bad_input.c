@@ -194,6 +194,7 @@ static void struct_sizes(void) {
   sandboxset_backend_free(backend);
 }
 
+/* What only C can say; the rest is in tests/conformance/bad_input.json. */
 static void out_of_range(void) {
   sandboxset_backend *backend = NULL;
   sandboxset *set = NULL;
@@ -206,19 +207,10 @@ static void out_of_range(void) {
     change;                                                                              \
     INVALID(field, sandboxset_new(backend, NULL, &config, &set, &error));                \
   } while (0)
-  CONFIG("max_size", config.max_size = 0);
-  CONFIG("max_size", config.max_size = UINT64_MAX);
-  CONFIG("min_idle", config.min_idle = config.max_size + 1);
-  CONFIG("max_forks", config.max_forks = 0);
-  CONFIG("create_timeout", config.create_timeout_ms = 0);
   CONFIG("reuse", config.reuse = unknown);
   CONFIG("config.reserved", config.reserved = 1);
-  CONFIG("scratch_dirs", config.scratch_dirs = "/does/not/exist");
-  CONFIG("scratch_dirs", config.scratch_dirs = "relative");
-  CONFIG("scratch_dirs", config.scratch_dirs = "");
 
-  const char *no_pair[] = {"NOVALUE", NULL}, *twice[] = {"A=1", "A=2", NULL}, *no_key[] = {"=1", NULL};
-  const char *no_args[] = {NULL}, *empty_program[] = {"", NULL}, *fine[] = {"true", NULL};
+  const char *no_pair[] = {"NOVALUE", NULL}, *fine[] = {"true", NULL};
   sandboxset_bind bind;
   sandboxset_limits limits;
   sandboxset_runtime runtime;
@@ -247,38 +239,17 @@ static void out_of_range(void) {
   linux_options.shells = 1025;
   INVALID("shells", sandboxset_backend_linux_new(&linux_options, &no_backend, &error));
   CHECK(no_backend == NULL);
-  SPEC("root", spec.root = "/does/not/exist");
   SPEC("root", spec.root = "\xff\xfe");
-  SPEC("root", spec.root = "");
-  SPEC("root", spec.root = "oci:");
-  SPEC("root", spec.root = "oci:relative:tag");
-  SPEC("root", spec.root = "oci:/does/not/exist:tag");
-  SPEC("root", spec.root = "oci:/tmp:");
   SPEC("root", spec.root = "oci:/tmp:\xff\xfe");
-  SPEC("code_dir", spec.code_dir = "/does/not/exist");
   SPEC("env", spec.env = no_pair);
-  SPEC("env", spec.env = twice);
-  SPEC("env", spec.env = no_key);
   SPEC("binds", spec.binds_length = 1);
   SPEC("binds_length", spec.binds = binds; spec.binds_length = SIZE_MAX);
   SPEC("binds", spec.binds = binds + 1; spec.binds_length = 1);
   SPEC("binds.source", spec.binds = binds; spec.binds_length = 1; bind.source = NULL);
-  SPEC("binds.source", spec.binds = binds; spec.binds_length = 1; bind.source = "/does/not/exist");
-  SPEC("binds.target", spec.binds = binds; spec.binds_length = 1; bind.target = "/proc/self");
-  SPEC("binds.target", spec.binds = binds; spec.binds_length = 1; bind.target = "/a/../b");
   SPEC("binds.writable", spec.binds = binds; spec.binds_length = 1; bind.writable = 2);
-  SPEC("limits.memory_bytes", spec.limits = &limits; limits.memory_bytes = 1);
-  SPEC("limits.pids", spec.limits = &limits; limits.pids = 0);
-  SPEC("limits.cpus", spec.limits = &limits; limits.cpus = -1);
-  SPEC("limits.cpus", spec.limits = &limits; limits.cpus = 0.0 / 0.0);
-  SPEC("limits.scratch_bytes", spec.limits = &limits; limits.scratch_bytes = 0);
-  SPEC("limits.scratch_inodes", spec.limits = &limits; limits.scratch_inodes = 0);
-  SPEC("limits.open_files", spec.limits = &limits; limits.open_files = 0);
   SPEC("limits.reserved", spec.limits = &limits; limits.reserved = 1);
   SPEC("runtime.args", spec.runtime = &runtime; runtime.args = NULL);
-  SPEC("runtime.args", spec.runtime = &runtime; runtime.args = no_args);
   SPEC("runtime.env", spec.runtime = &runtime; runtime.env = no_pair);
-  SPEC("runtime.ready_timeout", spec.runtime = &runtime; runtime.ready_timeout_ms = 0);
   SPEC("runtime.forks", spec.runtime = &runtime; runtime.forks = 2);
   SPEC("runtime.reserved", spec.runtime = &runtime; runtime.reserved = 1);
   CHECK(set == NULL);
@@ -307,19 +278,11 @@ static void out_of_range(void) {
   INVALID("command", sandboxset_ref_exec(ref, NULL, &output, &error));
   COMMAND("command.struct_size", command.struct_size = 8);
   COMMAND("args", command.args = NULL);
-  COMMAND("args", command.args = no_args);
-  COMMAND("args", command.args = empty_program);
   COMMAND("env", command.env = no_pair);
-  COMMAND("cwd", command.cwd = "relative");
-  COMMAND("cwd", command.cwd = "/a/../b");
-  COMMAND("cwd", command.cwd = "/proc/1");
   COMMAND("stdin_mode", command.stdin_mode = unknown);
   COMMAND("stdin_bytes", command.stdin_length = 1);
   COMMAND("stdin_bytes", command.stdin_bytes = (const uint8_t *)"x"; command.stdin_length = 1);
   COMMAND("on_overflow", command.on_overflow = unknown);
-  COMMAND("timeout", command.timeout_ms = 0);
-  COMMAND("output_bytes", command.output_bytes = UINT64_MAX);
-  COMMAND("memory_bytes", command.memory_bytes = 1);
   INVALID("reason", sandboxset_ref_destroy(ref, "\xff\xfe", &error));
   INVALID("operation", sandboxset_mock_calls(backend, unknown, &(uint64_t){0}, &error));
   INVALID("nth", sandboxset_mock_fault_at(backend, SANDBOXSET_MOCK_CREATE, 0, NULL, &error));

@@ -6,6 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use sandboxset_keeper::Owner;
+use sandboxset_tests::census::{Census, Scope, lines};
+use sandboxset_tests::kernel;
 use serde_json::{Value, json};
 
 use crate::{c_agent, cases};
@@ -109,8 +112,9 @@ impl Agent {
         }
     }
 
-    /// Ends it, which must go well.
+    /// Ends it, which must go well and leave nothing on this machine.
     pub(crate) fn finish(mut self) -> Result<(), String> {
+        let scope = self.scope();
         drop(self.requests.take());
         let end = Instant::now() + self.limit;
         // The end of its output comes before its exit; a line before it was asked for by nobody.
@@ -121,12 +125,24 @@ impl Agent {
         }
         loop {
             match self.child.try_wait().map_err(|error| error.to_string())? {
-                Some(status) if status.success() => return Ok(()),
+                Some(status) if status.success() => {
+                    let left = scope.map(|scope| scope.settle(&Census::default(), self.limit));
+                    let leaks = left.and_then(Result::err);
+                    return leaks.map_or(Ok(()), |leaks| Err(format!("it left {}", lines(&leaks))));
+                }
                 Some(status) => return Err(self.died(&format!("it ended badly: {status}"))),
                 None if Instant::now() > end => return Err("it does not end".to_owned()),
                 None => std::thread::yield_now(),
             }
         }
+    }
+
+    /// What belongs to its sandboxes.
+    fn scope(&self) -> Option<Scope> {
+        let owner = Owner::current().unwrap().to_string();
+        let boot = owner.split('-').nth(1).unwrap();
+        let task = kernel::task(self.child.id())?;
+        Some(Scope::of(&format!("sandboxset-{boot}-{}-{}", task.pid, task.start_time)))
     }
 
     /// What went wrong, with what the agent said of it.

@@ -8,6 +8,8 @@ mod cases;
 mod host;
 mod lies;
 mod matrix;
+mod parity;
 mod pattern;
 mod run;
 mod schema;
+mod sources;
