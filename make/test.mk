@@ -36,7 +36,7 @@ test-python: prerequisites
 CONFORMANCE_LANGUAGES := c
 CONFORMANCE_AGENTS :=
 
-test-conformance: test-rust test-python
+test-conformance: prerequisites test-python
 	SANDBOXSET_REQUIRE_AGENTS="$(CONFORMANCE_LANGUAGES)" $(CONFORMANCE_AGENTS) \
 	  $(TEST_RUST) -q --test conformance -- --nocapture every_case
 
