@@ -41,6 +41,11 @@ struct sandboxset_zygote_hooks {
     void (*after)(void *user_data);  /* in the server, after it */
     void *user_data;
     int keep_signals; /* whether a child keeps the signal handlers and the mask of the server */
+    /*
+     * In a child that nobody waits for yet, before it is told what to be. What it touches here it need not copy when it
+     * is wanted; what this is to know of the child, and its randomness, come only later.
+     */
+    void (*ahead)(void *user_data);
 };
 
 /* Says that this process is ready: a server to be forked, a child to be handed out. Returns 0, or -1 with errno. */
@@ -91,7 +96,7 @@ extern char **environ;
 enum {
     /* From the keeper, on the descriptor that SANDBOXSET_FORK_FD names. */
     SSZ_JOIN = 1, /* join the sandbox behind these descriptors, and be ready to fork into it */
-    SSZ_FORK = 2, /* fork */
+    SSZ_FORK = 2, /* fork; `number` is 1 if nobody waits for the child yet */
     /* To the keeper. */
     SSZ_STARTED = 3,
     SSZ_FAILED = 4, /* also to the init: `number` is an errno, the bytes say what failed */
@@ -497,21 +502,19 @@ static void ssz_reseed(void) {
 }
 
 /* The child's first steps. Whatever fails ends it, and with it its sandbox. */
-static void ssz_begin(const struct sandboxset_zygote_hooks *hooks, int control, struct sandboxset_zygote_child *child) {
+static void ssz_begin(const struct sandboxset_zygote_hooks *hooks, int control, int is_ahead,
+                      struct sandboxset_zygote_child *child) {
     struct ssz_message message;
     int fds[SSZ_MAX_FDS], fd_count, number, index;
     char unused[8], *text, *at;
     off_t length;
-    ssz_send(SSZ_READY_FD, SSZ_FORKED, 0, 0, NULL);
-    if (ssz_receive(SSZ_READY_FD, &message, unused, sizeof unused, fds, &fd_count) < 0) _exit(111);
-    if (message.kind != SSZ_BEGIN || fd_count < 3) _exit(111);
+    /* The init looks at a child that is waited for while that goes on; another has time. */
+    if (!is_ahead) ssz_send(SSZ_READY_FD, SSZ_FORKED, 0, 0, NULL);
     for (index = 0; index < SSZ_SLOTS; index++)
         if (ssz_slots[index].memory) munmap(ssz_slots[index].memory, SSZ_STACKS);
     memset(ssz_slots, 0, sizeof ssz_slots);
     ssz_restore_thread();
-    ssz_reseed();
     setsid();
-    SSZ_CALL3(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0);
     if (hooks == NULL || !hooks->keep_signals) {
         uint64_t standard[4] = {0, 0, 0, 0};
         sigset_t none;
@@ -520,6 +523,15 @@ static void ssz_begin(const struct sandboxset_zygote_hooks *hooks, int control, 
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
     }
+    if (is_ahead) {
+        if (hooks != NULL && hooks->ahead) hooks->ahead(hooks->user_data);
+        ssz_send(SSZ_READY_FD, SSZ_FORKED, 0, 0, NULL);
+    }
+    if (ssz_receive(SSZ_READY_FD, &message, unused, sizeof unused, fds, &fd_count) < 0) _exit(111);
+    if (message.kind != SSZ_BEGIN || fd_count < 3) _exit(111);
+    /* Only now, so that nobody knew it before this child was wanted. */
+    ssz_reseed();
+    SSZ_CALL3(SYS_prctl, 4 /* PR_SET_DUMPABLE */, 1, 0);
     /* First the strings, then what becomes the standard streams, then perhaps where to be asked for forks. */
     length = lseek(fds[0], 0, SEEK_END);
     text = length > 0 ? mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_PRIVATE, fds[0], 0) : NULL;
@@ -598,7 +610,7 @@ int sandboxset_zygote_serve(const struct sandboxset_zygote_hooks *hooks, struct 
         ssz_close_all(fds, fd_count);
         if (message.kind == SSZ_FORK) ssz_serve_fork(hooks, control, message.id, &is_child);
         if (is_child) {
-            ssz_begin(hooks, control, child);
+            ssz_begin(hooks, control, message.number == 1, child);
             return 1;
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this file. Host and keeper refuse to talk when theirs differ.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// A path, argument or variable: any bytes but NUL.
 pub type Bytes = Vec<u8>;
@@ -174,6 +174,9 @@ pub struct Create {
     pub runtime: Option<Runtime>,
     /// The id of the sandbox whose runtime is forked to make this one's; `None` if it is started.
     pub parent: Option<u64>,
+    /// Whether somebody used that sandbox since it was forked last: what was forked of it ahead of demand is then a
+    /// copy of what it no longer is.
+    pub parent_changed: bool,
     /// Layers of isolation that are not wanted, by the names of their reports.
     pub off: Vec<String>,
     /// What is to be prepared for the next create like this one.
@@ -197,7 +200,7 @@ pub struct Shells {
 impl Create {
     /// What this create has in common with others like it, for which the same shells will do.
     pub fn into_recipe(self) -> Self {
-        Create { id: 0, deadline_ms: 0, ..self }
+        Create { id: 0, deadline_ms: 0, parent_changed: false, ..self }
     }
 }
 

@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 
 /// Keeper to server: join the sandbox behind the descriptors, and be ready to fork into it.
 pub(crate) const JOIN: u32 = 1;
-/// Keeper to server: fork.
+/// Keeper to server: fork. `number` is 1 if nobody waits for the child yet.
 pub(crate) const FORK: u32 = 2;
 /// Server to keeper, or joining process to init: `number` is an error number, the bytes say what failed.
 pub(crate) const FAILED: u32 = 4;

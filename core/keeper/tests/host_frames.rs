@@ -199,6 +199,7 @@ fn any_create(dir: PathBuf) -> BoxedStrategy<Create> {
     let parent = prop_oneof![4 => Just(None), 1 => (0..4u64).prop_map(Some)];
     (0..4u64, root, scratch, limits, vec(bind, 0..2), proptest::option::of(runtime), shells, deadline, parent)
         .prop_map(|(id, root, disk_scratch, limits, binds, runtime, shells, deadline_ms, parent)| Create {
+            parent_changed: id % 2 == 0,
             root,
             disk_scratch,
             limits,

@@ -1,7 +1,7 @@
-//! Forks that are prepared ahead of demand, up to where the parent's runtime is forked.
+//! Forks that are prepared ahead of demand: whole, but for what they are told when they are wanted.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sandboxset::backend::linux::LinuxOptions;
@@ -35,7 +35,7 @@ fn let_time_pass() {
 }
 
 #[test]
-fn the_second_fork_finds_a_sandbox_but_its_process_is_new() {
+fn the_second_fork_finds_one_that_waits() {
     let Some(parent) = parent() else { return };
     let _first = fork(&parent, child_spec());
     await_ready(&parent, 2);
@@ -43,7 +43,7 @@ fn the_second_fork_finds_a_sandbox_but_its_process_is_new() {
     let asked = now();
     let child = fork(&parent, child_spec());
     assert!(started(&child, "1") < asked, "its init waited");
-    assert!(started(&child, "self") >= asked, "its runtime was forked when it was asked for");
+    assert!(started(&child, "self") < asked, "its runtime waited as well");
     // The third thing that it was asked.
     assert_eq!(ask(&*child.sandbox, "state"), "p 3");
     assert_eq!(ask(&*child.sandbox, "args"), "first\nsecond argument\n");
@@ -111,7 +111,9 @@ fn cgroups_of(keeper: &OwnKeeper) -> BTreeMap<PathBuf, bool> {
         let frozen = std::fs::read_to_string(dir.join("cgroup.freeze")).ok()?;
         Some((dir, frozen.trim() == "1"))
     };
-    cgroups().into_iter().filter(holds_init).filter_map(state).collect()
+    let within = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let sandboxes = cgroups().into_iter().flat_map(within).map(|entry| entry.path());
+    sandboxes.filter(holds_init).filter_map(state).collect()
 }
 
 #[test]
@@ -140,10 +142,26 @@ fn what_waits_rests_with_its_parent() {
 }
 
 #[test]
-fn a_stopped_server_takes_the_time_of_a_fork_that_waits_too() {
+fn what_waits_is_not_given_out_when_somebody_used_the_parent() {
     let Some(parent) = parent() else { return };
     let _first = fork(&parent, child_spec());
     await_ready(&parent, 2);
+    // A look changes nothing.
+    assert!(parent.usage().is_ok() && parent.read_file(Path::new("/etc/passwd"), 1 << 20).is_ok());
+    let_time_pass();
+    let asked = now();
+    assert!(started(&fork(&parent, child_spec()), "self") < asked);
+    await_ready(&parent, 2);
+    assert!(sh(&parent, "true").success());
+    let_time_pass();
+    let asked = now();
+    assert!(started(&fork(&parent, child_spec()), "self") >= asked, "it is a copy of what the parent is now");
+    // From then on forks wait again.
+    await_ready(&parent, 2);
+    let_time_pass();
+    let asked = now();
+    assert!(started(&fork(&parent, child_spec()), "self") < asked);
+
     signal_server(&parent, "STOP");
     assert_eq!(refused(&parent, SOON).code(), ErrorCode::Timeout);
     signal_server(&parent, "CONT");

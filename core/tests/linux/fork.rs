@@ -209,12 +209,17 @@ fn the_depth_of_forks_ends_with_a_clear_error() {
 #[test]
 fn two_forks_draw_different_random_bytes() {
     let Some(parent) = parent() else { return };
-    let children = [fork(&parent, child_spec()), fork(&parent, child_spec())];
-    let [one, other] = children.each_ref().map(|child| ask(&*child.sandbox, "random"));
-    // From the kernel, by rand, random and lrand48, and what the kernel gave at the start.
-    assert_eq!((one.lines().count(), other.lines().count()), (5, 5), "{one}");
-    for (one, other) in one.lines().zip(other.lines()) {
-        assert_ne!(one, other);
+    // Two that are forked when they are wanted, and two that wait until then.
+    let now = [(); 2].map(|()| fork(&parent, child_spec()));
+    eventually("two wait", || parent.backend.shells().unwrap().ready >= 2);
+    let waited = [(); 2].map(|()| fork(&parent, child_spec()));
+    let drawn: Vec<String> = now.iter().chain(&waited).map(|child| ask(&*child.sandbox, "random")).collect();
+    for (index, one) in drawn.iter().enumerate() {
+        // From the kernel, by rand, random and lrand48, and what the kernel gave at the start.
+        assert_eq!(one.lines().count(), 5, "{one}");
+        for other in &drawn[..index] {
+            assert!(one.lines().zip(other.lines()).all(|(one, other)| one != other), "{one} {other}");
+        }
     }
 }
 

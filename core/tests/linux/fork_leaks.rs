@@ -17,11 +17,14 @@ fn leaky() -> Option<(TestSandbox, Server)> {
     Some((parent, server))
 }
 
-/// A server with forks that wait and one that was asked for: what waits must keep nothing of the parent either.
+/// A server with forks that wait and one that did: what waits must keep nothing of the parent either.
 fn leaky_and_fork() -> Option<(TestSandbox, TestSandbox, Server)> {
     let (parent, server) = leaky()?;
+    let await_ready = || eventually("some are prepared", || parent.backend.shells().unwrap().ready == 2);
+    drop(fork(&parent, child_spec()));
+    await_ready();
     let child = fork(&parent, child_spec());
-    eventually("more are prepared", || parent.backend.shells().unwrap().ready == 2);
+    await_ready();
     Some((parent, child, server))
 }
 

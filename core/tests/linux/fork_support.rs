@@ -15,10 +15,11 @@ use crate::support::{HANG, TestSandbox, sandbox_from, skip};
 /// A directory with the compiled servers, removed with the test.
 pub(crate) struct Server(pub(crate) PathBuf);
 
-/// The example, and one with much about it that is not for its forks.
-const SERVERS: [(&str, &str); 2] = [
+/// The example, one with much about it that is not for its forks, and one whose forks do not wait as they should.
+const SERVERS: [(&str, &str); 3] = [
     ("zygote", include_str!("../../../ffi/examples/zygote.c")),
     ("leaky_zygote", include_str!("leaky_zygote.c")),
+    ("restless_zygote", include_str!("restless_zygote.c")),
 ];
 
 impl Server {

@@ -29,3 +29,4 @@ mod shells;
 mod support;
 mod targets;
 mod trees;
+mod waiting;

@@ -44,6 +44,14 @@ impl Drop for OwnKeeper {
     }
 }
 
+/// Kills a process and waits until it has ended.
+pub(crate) fn end(pid: Pid) {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    pidfd_send_signal(&pidfd, Signal::KILL).unwrap();
+    let patience = Timespec { tv_sec: HANG.as_secs() as i64, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).unwrap(), 1);
+}
+
 /// A directory of the host that sandboxes are given, removed with its test.
 struct Given(PathBuf);
 
@@ -160,10 +168,7 @@ fn those_that_died_are_not_handed_out() {
     await_ready(&backend, 3);
     first.destroy().unwrap();
     for init in keeper.inits() {
-        let pidfd = pidfd_open(init, PidfdFlags::empty()).unwrap();
-        pidfd_send_signal(&pidfd, Signal::KILL).unwrap();
-        let patience = Timespec { tv_sec: HANG.as_secs() as i64, tv_nsec: 0 };
-        assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).unwrap(), 1);
+        end(init);
     }
     for _ in 0..4 {
         let sandbox = make(&backend, &SandboxSpec::default()).unwrap();

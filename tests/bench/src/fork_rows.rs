@@ -190,21 +190,30 @@ impl Forks {
 }
 
 /// Row `linux.fork_c`: from the get on a set without a sandbox until its fork of a warm parent has said that it is
-/// ready. In the tight variant it begins when a fork is prepared, in the spaced one when it comes. Row
+/// ready. In the tight variant it begins when a fork waits for it, in the spaced one when it comes. Row
 /// `linux.fork_c_cold`: the same with nothing prepared. The floor is a plain clone of the same process, until the child
 /// has answered.
 pub(crate) fn fork_c(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let programs = Programs::compile()?;
-    let (ready, cold) =
-        (Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?);
-    let clones = Clones::start(&mut programs.floor(SMALL))?;
+    let sets = (Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?);
+    compare(FORK_C, &sets, &Clones::start(&mut programs.floor(SMALL))?, pace, quick)
+}
+
+/// Measures forks of a set for which some wait, and of one for which none ever does, beside their floor.
+pub(crate) fn compare(
+    families: [&str; 2],
+    (ready, cold): &(Forks, Forks),
+    clones: &Clones,
+    pace: Pace,
+    quick: bool,
+) -> Result<Vec<Row>, Failure> {
     let mut arrivals = Arrivals::new();
     let [mut ours, mut unprepared, mut floor] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 300) {
         pace.wait(&mut arrivals);
         floor.time(|| clones.one());
-        for (forks, samples) in [(&ready, &mut ours), (&cold, &mut unprepared)] {
-            if pace == Pace::Tight && std::ptr::eq(forks, &ready) {
+        for (forks, samples) in [(ready, &mut ours), (cold, &mut unprepared)] {
+            if pace == Pace::Tight && std::ptr::eq(forks, ready) {
                 forks.await_ready()?;
             }
             pace.wait(&mut arrivals);
@@ -223,7 +232,7 @@ pub(crate) fn fork_c(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
         row.set_floor(Ok::<_, &Failure>(&floor));
         row
     };
-    Ok(FORK_C.into_iter().zip([ours, unprepared]).map(row).collect())
+    Ok(families.into_iter().zip([ours, unprepared]).map(row).collect())
 }
 
 /// Rows `linux.fork_c_200mb` and `linux.fork_c_200mb_huge`: the same as `linux.fork_c` of a parent that has prepared

@@ -74,6 +74,10 @@ impl Goal {
         if self.family == "set.get_put" && variant == ".spaced" {
             return None;
         }
+        // What nobody prepared for is shown beside it, so that nobody is misled, and has no goal.
+        if variant.starts_with(".unprepared") {
+            return None;
+        }
         if !(variant.is_empty() || variant.starts_with('.')) || !row.name.ends_with(self.suffix) {
             return None;
         }

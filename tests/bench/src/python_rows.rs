@@ -7,15 +7,15 @@ use std::time::Duration;
 use sandboxset::{PythonRuntime, SandboxSpec};
 
 use crate::density_rows::{SETTLE, available};
-use crate::fork_rows::{Clones, Forks};
-use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, text};
-use crate::measure::{Arrivals, Failure, Samples};
+use crate::fork_rows::{Clones, Forks, compare};
+use crate::linux_rows::{PATIENCE, Pace, text};
+use crate::measure::{Failure, Samples};
 use crate::report::{Row, Unit};
 
-/// The row of [`stdlib`], without its variant.
-pub(crate) const STDLIB: [&str; 1] = ["linux.fork_python"];
-/// The row of [`numpy`], without its variant.
-pub(crate) const NUMPY: [&str; 1] = ["linux.fork_python.numpy"];
+/// The rows of [`stdlib`], without their variants.
+pub(crate) const STDLIB: [&str; 2] = ["linux.fork_python", "linux.fork_python.unprepared"];
+/// The rows of [`numpy`], without their variants.
+pub(crate) const NUMPY: [&str; 2] = ["linux.fork_python.numpy", "linux.fork_python.unprepared.numpy"];
 /// The row of [`density`].
 pub(crate) const DENSITY: [&str; 1] = ["linux.density_forked_python"];
 
@@ -92,47 +92,27 @@ impl Interpreter {
 }
 
 /// Row `linux.fork_python`: from the get on a set without a sandbox until its fork of a warm parent, which has much of
-/// the standard library loaded, listens for calls. In the tight variant it begins when a fork is prepared, in the
-/// spaced one when it comes. The floor is the same interpreter with the same modules and a plain `os.fork`, until the
+/// the standard library loaded, listens for calls. In the tight variant it begins when a fork waits for it, in the
+/// spaced one when it comes. Row `linux.fork_python.unprepared`: the same with nothing prepared. The floor is the same interpreter with the same modules and a plain `os.fork`, until the
 /// child's first byte is there.
 pub(crate) fn stdlib(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    Ok(vec![fork(STDLIB[0], &MODULES, pace, quick)?])
+    fork(STDLIB, &MODULES, pace, quick)
 }
 
-/// Row `linux.fork_python.numpy`: the same with numpy.
+/// Rows `linux.fork_python.numpy` and `linux.fork_python.unprepared.numpy`: the same with numpy.
 pub(crate) fn numpy(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     if !Interpreter::find()?.has("numpy") {
         eprintln!("SKIPPED: {}: numpy is not installed", pace.row(NUMPY[0]));
         return Ok(Vec::new());
     }
     let modules: Vec<&str> = MODULES.into_iter().chain(["numpy"]).collect();
-    Ok(vec![fork(NUMPY[0], &modules, pace, quick)?])
+    fork(NUMPY, &modules, pace, quick)
 }
 
-fn fork(family: &str, modules: &[&str], pace: Pace, quick: bool) -> Result<Row, Failure> {
+fn fork(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
-    let forks = interpreter.forks(modules, None)?;
-    let clones = interpreter.floor(modules)?;
-    let mut arrivals = Arrivals::new();
-    let [mut ours, mut floor] = std::array::from_fn(|_| Samples::new());
-    for _ in 0..pace.count(quick, 300) {
-        pace.wait(&mut arrivals);
-        floor.time(|| clones.one());
-        if pace == Pace::Tight {
-            forks.await_ready()?;
-        }
-        pace.wait(&mut arrivals);
-        if let Some(sandbox) = ours.time(|| forks.get()) {
-            forks.end(&sandbox)?;
-        }
-        if ours.failures > TOO_MANY_FAILURES {
-            break;
-        }
-    }
-    forks.close()?;
-    let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
-    row.set_floor(Ok::<_, &Failure>(&floor));
-    Ok(row)
+    let sets = (interpreter.forks(modules, None)?, interpreter.forks(modules, Some(0))?);
+    compare(families, &sets, &interpreter.floor(modules)?, pace, quick)
 }
 
 /// Row `linux.density_forked_python`: how much less memory the machine has available for each paused, idle fork of

@@ -52,7 +52,13 @@ pub(super) struct Forker {
     socket: OwnedFd,
 }
 
-/// What a child is told when it was forked, gathered while there is time for it.
+/// What it forked: the runtime of this sandbox, which waits to be told what to be.
+pub(super) struct Child {
+    pid: i32,
+    socket: OwnedFd,
+}
+
+/// What a child is told when it is wanted, gathered while there is time for it.
 pub(super) struct Begin {
     /// The arguments and the variables, and how many of each there are.
     strings: OwnedFd,
@@ -126,8 +132,8 @@ impl Begin {
 }
 
 impl Forker {
-    /// Waits for the child and tells it what to be. Answers its process id and where it says that it is ready.
-    pub(super) fn adopt(self, begin: &Begin) -> Result<(i32, OwnedFd), Failure> {
+    /// Waits for the child, and makes sure that it is ours and has no more rights than who forked it.
+    pub(super) fn adopt(self) -> Result<Child, Failure> {
         let pid = sender(&hear(&self.socket, zygote::FORKED)?)?;
         if pid == self.pid {
             return Err(refuse("no new process"));
@@ -139,12 +145,31 @@ impl Forker {
         if field(&check_rights(pid)?, "PPid:") != "1" {
             return Err(refuse("a process that is not the init's child"));
         }
+        Ok(Child { pid, socket: self.socket })
+    }
+}
+
+impl Child {
+    /// Waits until there is something to be heard on `setup`. A child that ends meanwhile, or says something that
+    /// nobody asked for, is none.
+    pub(super) fn rest_until(&self, setup: &OwnedFd) -> Result<(), Failure> {
+        let mut fds = [PollFd::new(setup, PollFlags::IN), PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None))
+            .map_err(|errno| failure("wait with the child", errno))?;
+        match fds[0].revents().is_empty() {
+            false => Ok(()),
+            true => Err(refuse("a child that did not wait")),
+        }
+    }
+
+    /// Tells the child what to be. Answers its process id and where it says that it is ready.
+    pub(super) fn begin(self, begin: &Begin) -> Result<(i32, OwnedFd), Failure> {
         let mut fds = vec![begin.strings.as_fd(), begin.stdin.as_fd(), begin.log.as_fd()];
         fds.extend(begin.server.as_ref().map(AsFd::as_fd));
         let message =
             Message { kind: zygote::BEGIN, number: begin.args, count: begin.vars, ..Message::default() };
         zygote::send(&self.socket, &message, &fds).map_err(|error| broken(&error))?;
-        Ok((pid, self.socket))
+        Ok((self.pid, self.socket))
     }
 }
 

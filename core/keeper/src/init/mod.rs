@@ -63,8 +63,10 @@ pub(crate) enum News {
     Forkable,
     /// A process of the parent may join. Carries a pidfd to join through, and the socket to be joined on.
     Door,
-    /// One has. The init goes on when it is told to.
+    /// One has, and is to be asked to fork.
     Joined,
+    /// It has. What it forked has its arguments and runs when the init is told to let it.
+    Forked,
     /// The runtime is ready.
     Ready,
     /// It could not be set up.
@@ -201,9 +203,12 @@ impl<'a> Init<'a> {
         let forker = door.admit(self.commands.filter_of(&runtime), rules).map_err(News::NotForked)?;
         let begin = Begin::new(&runtime, server).map_err(News::Failed)?;
         sandboxset_keeper::send(setup, &News::Joined, &[]).map_err(silent)?;
+        let child = forker.adopt().map_err(News::NotForked)?;
+        sandboxset_keeper::send(setup, &News::Forked, &[]).map_err(silent)?;
         // That may be long before somebody wants the sandbox.
+        child.rest_until(setup).map_err(News::NotForked)?;
         sandboxset_keeper::receive::<()>(setup).map_err(silent)?;
-        let (pid, ready) = forker.adopt(&begin).map_err(News::NotForked)?;
+        let (pid, ready) = child.begin(&begin).map_err(News::NotForked)?;
         self.commands.adopt_runtime(pid, runtime.forks);
         self.ready = Some(ready);
         Ok(())

@@ -21,7 +21,12 @@ impl Keeper {
     pub(super) fn shell_below(&mut self, recipe: &Arc<Create>, parent_id: u64) -> Result<Sandbox, Refusal> {
         let most = self.forkable(parent_id)?.parent.as_ref().map_or(0, |parent| parent.most_ahead);
         if let Some(mut shell) = self.stock.take_below(recipe, most, &mut self.mounts) {
-            match shell.wake() {
+            // What it is told waits for it before it wakes, so that it need not wake twice.
+            let woken = match shell.stage {
+                Stage::Forked => shell.release().and_then(|()| shell.wake()),
+                _ => Ok(()),
+            };
+            match woken {
                 Ok(()) => return Ok(shell),
                 Err(_) => self.drop_shell(shell),
             }
@@ -29,8 +34,8 @@ impl Keeper {
         self.prepare_below(recipe, parent_id)
     }
 
-    /// Prepares a fork that nobody has asked for yet, up to where its runtime would be forked.
-    pub(super) fn join_ahead(&mut self, recipe: &Arc<Create>) {
+    /// Prepares a fork that nobody has asked for yet, up to where its runtime would be told what to be.
+    pub(super) fn fork_ahead(&mut self, recipe: &Arc<Create>) {
         let Some(parent_id) = recipe.parent else { return };
         let sources = Sources::of(recipe, &mut self.mounts);
         if let Ok(mut shell) = self.prepare_below(recipe, parent_id) {
@@ -46,6 +51,7 @@ impl Keeper {
     pub(super) fn advanced_ahead(&mut self, serial: u64, step: Result<Step, Refusal>) {
         let done = match step {
             Ok(Step::Door(door)) => self.ask_to_join(serial, &door),
+            Ok(Step::Joined) => self.ask_to_fork(serial),
             Ok(_) => Ok(()),
             Err(refusal) => Err(refusal),
         };
@@ -122,9 +128,8 @@ impl Keeper {
     /// Has the parent's server fork into a sandbox that it joined.
     pub(super) fn ask_to_fork(&mut self, serial: u64) -> Result<(), Refusal> {
         let Some(sandbox) = self.find(serial) else { return Ok(()) };
-        sandbox.go_on()?;
-        let parent = sandbox.fork_of;
-        self.ask(parent, &Message { kind: zygote::FORK, id: serial, ..Message::default() }, &[])
+        let (parent, number) = (sandbox.fork_of, u32::from(!sandbox.is_released()));
+        self.ask(parent, &Message { kind: zygote::FORK, id: serial, number, ..Message::default() }, &[])
     }
 
     /// The sandbox or shell of this number.
@@ -156,7 +161,7 @@ impl Keeper {
     /// Waits for the servers of the forks that are under way, and for no others.
     pub(super) fn watch_servers(&self) {
         let children = self.starting.iter().filter_map(|id| self.sandboxes.get(id));
-        let parents = children.filter_map(|child| child.fork_of).chain(self.stock.joining());
+        let parents = children.filter_map(|child| child.fork_of).chain(self.stock.forking());
         for parent in parents.filter_map(|id| self.sandboxes.get(&id)) {
             if let Some(below) = &parent.parent {
                 self.watch.arm(&below.server, Source::Server(parent.serial));

@@ -227,13 +227,22 @@ impl Keeper {
             self.remover.sweep_beside(scratch);
         }
         let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
+        let has_changed = create.parent_changed;
         let recipe = Arc::new(create.into_recipe());
+        if has_changed {
+            self.stock.renew_below(recipe.parent);
+        }
+        self.begin(id, &recipe, deadline)
+    }
+
+    /// Makes a sandbox out of the best that there is.
+    fn begin(&mut self, id: u64, recipe: &Arc<Create>, deadline: Instant) -> Result<(), FrameError> {
         let shell = match recipe.parent {
-            Some(parent) => self.shell_below(&recipe, parent),
+            Some(parent) => self.shell_below(recipe, parent),
             None if recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
                 self.prepare(true).map_err(Refusal::from)
             }
-            None => match self.stock.take(&recipe, &mut self.mounts) {
+            None => match self.stock.take(recipe, &mut self.mounts) {
                 Some(shell) => Ok(shell),
                 None => self.prepare(false).map_err(Refusal::from),
             },
@@ -243,7 +252,7 @@ impl Keeper {
             Err(refusal) => return self.fail(id, refusal),
         };
         sandbox.claim(deadline);
-        let furnished = if sandbox.stage == Stage::Bare { sandbox.furnish(&recipe) } else { Ok(()) };
+        let furnished = if sandbox.stage == Stage::Bare { sandbox.furnish(recipe) } else { Ok(()) };
         let advanced = furnished.and_then(|()| sandbox.advance());
         self.claims.insert(sandbox.serial, id);
         self.sandboxes.insert(id, sandbox);
@@ -265,7 +274,7 @@ impl Keeper {
             }
             Err(refusal) => Err(refusal),
         };
-        done.or_else(|refusal| self.abandon(id, refusal))
+        done.or_else(|refusal| self.abandon_or_retry(id, refusal))
     }
 
     fn prepare(&mut self, forks: bool) -> Result<Sandbox, Failure> {
@@ -310,7 +319,7 @@ impl Keeper {
                 Err(_) => self.is_blocked = true,
             },
             Task::Furnish(recipe) => self.furnish(&recipe),
-            Task::Join(recipe) => self.join_ahead(&recipe),
+            Task::Fork(recipe) => self.fork_ahead(&recipe),
         }
         let now = Instant::now();
         self.stock_at = now + (now - start) * REST;
@@ -387,7 +396,7 @@ impl Keeper {
         if starting {
             let failure = Failure { step: format!("set the sandbox up: its init {cause}"), errno: 0 };
             let refusal = sandbox.unfinished(failure);
-            return self.abandon(id, refusal);
+            return self.abandon_or_retry(id, refusal);
         }
         self.answer(FromKeeper::Died { id, cause }, Vec::new())
     }
@@ -406,6 +415,18 @@ impl Keeper {
             self.abandon(id, failure.into())?;
         }
         Ok(())
+    }
+
+    /// A create failed half-way. One that was given a fork that had waited is given another: what became of that while
+    /// it waited says nothing of its parent.
+    fn abandon_or_retry(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
+        let retry = self.sandboxes.get(&id).and_then(Sandbox::retry);
+        match (refusal, retry) {
+            (Refusal::Parent(_), Some((recipe, deadline))) if self.discard(id).is_none() => {
+                self.begin(id, &recipe, deadline)
+            }
+            (refusal, _) => self.abandon(id, refusal),
+        }
     }
 
     /// A create failed half-way: removes what is there, then says so. What cannot be removed stays listed, and

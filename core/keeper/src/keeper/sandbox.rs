@@ -17,7 +17,7 @@ use super::below::{self, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
-use super::order::{Heard, Way};
+use super::order::{Heard, Told, Way};
 use super::stock::most_ahead;
 use crate::init::{self, News};
 use crate::seccomp::Filters;
@@ -34,8 +34,8 @@ pub(super) enum Stage {
     Furnished,
     /// Its runtime is starting.
     Starting,
-    /// A process of its parent has joined it, and waits to be told to fork its runtime.
-    Joined,
+    /// Its runtime has been forked, and waits to be told what to be.
+    Forked,
     /// It was handed to the host.
     Ready,
     /// Its init ended and was reaped.
@@ -65,6 +65,10 @@ pub(super) struct Sandbox {
     report: Vec<LayerReport>,
     /// The last that its init said.
     heard: Heard,
+    /// Whether its init was told that the runtime may run, if that was forked.
+    released: bool,
+    /// Whether it was forked before somebody wanted it.
+    waited: bool,
     /// The inode of its mount namespace, by which a mounter knows it. It is not held open, because whoever closed it
     /// last would have to wait for the kernel to take it apart.
     pub(super) mounts: Option<u64>,
@@ -101,7 +105,7 @@ pub(super) enum Step {
     None,
     /// The parent's server is to join through these.
     Door(Vec<OwnedFd>),
-    /// It has.
+    /// It has, and is to fork.
     Joined,
     Ready(Handover),
 }
@@ -198,6 +202,8 @@ impl Sandbox {
             host_end: Some(host_end),
             report: cgroups.report(),
             heard: Heard::default(),
+            released: false,
+            waited: false,
             mounts,
             mounters: Vec::new(),
             rests: false,
@@ -235,19 +241,42 @@ impl Sandbox {
             Stage::Furnished if self.has_runtime() => {
                 self.stage = Stage::Starting;
                 self.go_on()?;
-                Ok(Step::None)
+                self.release_if_wanted()
             }
             Stage::Furnished => self.hand_over(),
-            Stage::Joined => {
+            Stage::Starting | Stage::Forked => {
                 self.stage = Stage::Starting;
-                Ok(Step::Joined)
+                self.release_if_wanted()
             }
             _ => Ok(Step::None),
         }
     }
 
+    /// A fork that somebody waits for need not wait itself, so its init is told at once.
+    fn release_if_wanted(&mut self) -> Result<Step, Failure> {
+        if self.deadline.is_some() && self.fork_of.is_some() {
+            self.release()?;
+        }
+        Ok(Step::None)
+    }
+
+    /// Lets the runtime that was forked, or will be, have its arguments and run.
+    pub(super) fn release(&mut self) -> Result<(), Failure> {
+        if std::mem::replace(&mut self.released, true) { Ok(()) } else { self.go_on() }
+    }
+
     fn has_runtime(&self) -> bool {
         self.recipe.as_ref().is_some_and(|recipe| recipe.runtime.is_some())
+    }
+
+    /// What is to be made instead, and until when, if this is a fork that had waited.
+    pub(super) fn retry(&self) -> Option<(Arc<Create>, Instant)> {
+        self.recipe.clone().filter(|_| self.waited).zip(self.deadline)
+    }
+
+    /// Whether somebody waits for the runtime that was forked, or will be.
+    pub(super) fn is_released(&self) -> bool {
+        self.released
     }
 
     /// Stops a sandbox that waits below a parent which is about to be paused, because its processes can do what the
@@ -312,7 +341,12 @@ impl Sandbox {
             forks: runtime.is_some_and(|runtime| runtime.forks),
             is_fork: self.fork_of.is_some(),
         };
-        self.heard = self.heard.then(&news, way, self.stage == Stage::Starting).ok_or_else(|| {
+        let told = match (self.stage, self.released) {
+            (Stage::Starting, true) => Told::Released,
+            (Stage::Starting, false) => Told::Begun,
+            _ => Told::Nothing,
+        };
+        self.heard = self.heard.then(&news, way, told).ok_or_else(|| {
             self.unfinished(no_answer("set the sandbox up: its init said what cannot come now"))
         })?;
         match news {
@@ -326,9 +360,12 @@ impl Sandbox {
                 Ok(Step::None)
             }
             News::Door => Ok(Step::Door(fds)),
-            News::Joined if self.deadline.is_some() => Ok(Step::Joined),
-            News::Joined => {
-                self.stage = Stage::Joined;
+            News::Joined => Ok(Step::Joined),
+            News::Forked => {
+                self.waited = !self.released;
+                if self.waited {
+                    self.stage = Stage::Forked;
+                }
                 Ok(Step::None)
             }
             News::Furnished(report) => {

@@ -1,5 +1,5 @@
 //! The shells that wait for a create: bare ones for whoever comes, and furnished ones for creates like earlier ones.
-//! A furnished one below a parent has been joined as well, see `ahead`.
+//! A furnished one below a parent has its runtime as well, see `ahead`.
 
 mod ahead;
 
@@ -37,8 +37,8 @@ struct Kind {
 struct Furnished {
     sandbox: Sandbox,
     sources: Sources,
-    /// By when a process of its parent must have joined it, if it is below one.
-    join_by: Option<Instant>,
+    /// By when its runtime must have been forked, if it is below a parent.
+    fork_by: Option<Instant>,
 }
 
 /// What is to be done about the stock next.
@@ -50,8 +50,8 @@ pub(super) enum Task {
     Prepare,
     /// Furnish a bare shell by this recipe.
     Furnish(Arc<Create>),
-    /// Prepare a shell below a parent, furnish it by this recipe and have the parent join it.
-    Join(Arc<Create>),
+    /// Prepare a shell below a parent, furnish it by this recipe and have the parent fork into it.
+    Fork(Arc<Create>),
 }
 
 impl Stock {
@@ -110,8 +110,8 @@ impl Stock {
             }
             self.doomed.push(sandbox);
         }
-        // One that the parent has yet to join is better than a new one, but too late.
-        let is_ready = |found: &Sandbox| found.fork_of.is_none() || found.stage == Stage::Joined;
+        // One that the parent has yet to fork into is better than a new one, but too late.
+        let is_ready = |found: &Sandbox| found.fork_of.is_none() || found.stage == Stage::Forked;
         kind.demand.asked(found.as_ref().is_some_and(is_ready), kind.shells.len(), now);
         found
     }
@@ -133,7 +133,7 @@ impl Stock {
 
     /// Adds a shell that is being furnished.
     pub(super) fn add_furnished(&mut self, recipe: &Arc<Create>, sandbox: Sandbox, sources: Sources) {
-        self.add(recipe, Furnished { sandbox, sources, join_by: None });
+        self.add(recipe, Furnished { sandbox, sources, fork_by: None });
     }
 
     fn add(&mut self, recipe: &Arc<Create>, shell: Furnished) {
@@ -219,7 +219,7 @@ impl Stock {
         let room = self.len() < MAX_SHELLS;
         let lacking = self.kinds.iter().filter(|kind| kind.is_lacking());
         match lacking.min_by_key(|kind| kind.shells.len()) {
-            Some(kind) if kind.recipe.parent.is_some() => room.then(|| Task::Join(Arc::clone(&kind.recipe))),
+            Some(kind) if kind.recipe.parent.is_some() => room.then(|| Task::Fork(Arc::clone(&kind.recipe))),
             Some(kind) if !self.bare.is_empty() => Some(Task::Furnish(Arc::clone(&kind.recipe))),
             Some(_) if room => Some(Task::Prepare),
             _ => {
@@ -237,7 +237,7 @@ impl Stock {
     pub(super) fn count(&self, backend: u64) -> (usize, usize) {
         let of_backend = self.kinds.iter().filter(|kind| kind.recipe.shells.backend == backend);
         let is_finished =
-            |shell: &&Furnished| matches!(shell.sandbox.stage, Stage::Furnished | Stage::Joined);
+            |shell: &&Furnished| matches!(shell.sandbox.stage, Stage::Furnished | Stage::Forked);
         (of_backend.flat_map(|kind| &kind.shells).filter(is_finished).count(), self.bare.len())
     }
 

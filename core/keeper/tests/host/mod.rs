@@ -76,6 +76,7 @@ pub(crate) fn plain(id: u64) -> Create {
         disk_scratch: None,
         runtime: None,
         parent: None,
+        parent_changed: false,
         off: Vec::new(),
         shells: Shells::default(),
         deadline_ms: 30_000,

@@ -68,7 +68,9 @@ pub struct LinuxOptions {
     /// With 0 every create starts from nothing. Sandboxes with a disk scratch dir find one without its root only.
     ///
     /// Forks are prepared as well, for each spec and parent, but never more than 16, nor than a quarter of the
-    /// processes that the parent may have: each that waits is one of these.
+    /// processes that the parent may have. One that waits holds what a new fork holds, up to a MiB and a process more,
+    /// and is a copy of what its parent was when it was made. It is dropped when a holder has used the parent since; with
+    /// 0 every fork is made when it is asked for.
     pub shells: Option<usize>,
 }
 
@@ -240,13 +242,21 @@ impl Backend for LinuxBackend {
     }
 }
 
+/// What is forked to make a sandbox.
+#[derive(Clone, Copy)]
+struct Forked {
+    id: SandboxId,
+    /// Whether somebody used it since it was forked last.
+    changed: bool,
+}
+
 impl LinuxBackend {
     /// Makes a sandbox, by forking one of the same keeper if a parent is given.
     fn make(
         &self,
         keeper: Arc<Keeper>,
         request: &CreateRequest,
-        parent: Option<SandboxId>,
+        parent: Option<Forked>,
     ) -> Result<Box<dyn BackendSandbox>> {
         let phase = if parent.is_some() { Phase::Fork } else { Phase::Create };
         let env = Environment::new(&request.spec.env);
@@ -308,7 +318,8 @@ impl LinuxBackend {
                 }
                 (None, None) => None,
             },
-            parent: parent.map(SandboxId::get),
+            parent: parent.map(|parent| parent.id.get()),
+            parent_changed: parent.is_some_and(|parent| parent.changed),
             off: spec
                 .layers
                 .iter()

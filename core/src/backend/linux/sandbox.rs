@@ -18,7 +18,7 @@ use super::env::Environment;
 use super::init::{ANSWER, Init, Patience};
 use super::keeper::{Created, Keeper, Obituary};
 use super::wait::{readable, readable_now};
-use super::{LinuxBackend, connect, exec, fault, files, late, reset};
+use super::{Forked, LinuxBackend, connect, exec, fault, files, late, reset};
 use crate::{
     BackendProcess, BackendSandbox, CancelToken, Command, Connection, CreateRequest, DirEntry, Error,
     ErrorCode, LateBinding, Output, Phase, ResetReport, Result, SandboxId, Usage,
@@ -45,6 +45,8 @@ pub(super) struct Inner {
     pub(super) disk_scratch: Option<PathBuf>,
     /// The backend that makes its forks, if it can be forked.
     forker: Option<LinuxBackend>,
+    /// Whether somebody used it since it was forked last.
+    changed: AtomicBool,
     /// What it was like when nobody had used it, if it will be reset.
     pub(super) fresh: OnceLock<reset::Fresh>,
     /// What was bound late and has to be taken back.
@@ -77,6 +79,7 @@ impl LinuxSandbox {
             obituary: created.obituary,
             disk_scratch,
             forker,
+            changed: AtomicBool::new(false),
             fresh: OnceLock::new(),
             late: Mutex::default(),
             created_at: Instant::now(),
@@ -86,6 +89,11 @@ impl LinuxSandbox {
 }
 
 impl Inner {
+    /// Something is about to be done in it that forks of it may be different after.
+    fn note_change(&self) {
+        self.changed.store(true, Ordering::Release);
+    }
+
     /// Kills every process in it. Does not wait for them.
     pub(super) fn kill(&self) {
         self.cgroups.kill(&self.pidfd);
@@ -229,6 +237,7 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
+        self.0.note_change();
         late::bind(&self.0, binding, deadline)
     }
 
@@ -241,6 +250,7 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn reset(&self, deadline: Instant) -> Result<ResetReport> {
+        self.0.note_change();
         reset::reset(&self.0, deadline)
     }
 
@@ -253,7 +263,15 @@ impl BackendSandbox for LinuxSandbox {
         if let Some(cause) = self.0.cause_of_death() {
             return Err(fault::dead(Phase::Fork, self.0.id, &cause));
         }
-        backend.make(Arc::clone(&self.0.keeper), request, Some(self.0.id))
+        // Whoever used it has put it by now, so that nothing of that goes on.
+        let changed = self.0.changed.load(Ordering::Acquire);
+        let made =
+            backend.make(Arc::clone(&self.0.keeper), request, Some(Forked { id: self.0.id, changed }))?;
+        if changed {
+            // Not earlier, or another fork at the same time could be given what is older.
+            self.0.changed.store(false, Ordering::Release);
+        }
+        Ok(made)
     }
 
     fn settle(&self, cancel: &CancelToken) {
@@ -271,14 +289,17 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn exec(&self, command: &Command) -> Result<Output> {
+        self.0.note_change();
         exec::exec(&self.0, command)
     }
 
     fn spawn(&self, command: &Command) -> Result<Box<dyn BackendProcess>> {
+        self.0.note_change();
         Ok(Box::new(exec::spawn(&self.0, command)?))
     }
 
     fn connect(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<Connection> {
+        self.0.note_change();
         connect::connect(&self.0, timeout, cancel)
     }
 
@@ -287,6 +308,7 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn write_file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+        self.0.note_change();
         files::write(&self.0, path, bytes, mode)
     }
 
@@ -295,6 +317,7 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
+        self.0.note_change();
         files::remove(&self.0, path)
     }
 

@@ -109,14 +109,20 @@ def be_forked():
 
     # What is collected now is not collected in every child, and what is frozen is not written to by a collection,
     # so that its pages stay shared.
-    rehearse()
+    for _ in range(REHEARSALS):
+        rehearse()
     gc.collect()
     gc.freeze()
     sys.stdout.flush()
     sys.stderr.flush()
     own_pid = os.getpid()
     say(b"READY\n")
-    arguments = zygote.serve()
+
+    def rehearse_ahead():
+        randomness.renew(own_pid)
+        rehearse()
+
+    arguments = zygote.serve(rehearse_ahead)
     if arguments is not None:
         sys.argv[:] = arguments
         randomness.renew(own_pid)
@@ -124,17 +130,17 @@ def be_forked():
 
 
 def rehearse():
-    """Goes through what every fork will do, until the interpreter has adapted the code to it.
+    """Goes through what every fork will do, because a fork has to copy every page that it writes to.
 
-    It does that by writing to the code, and a fork has to copy every page that it writes to.
+    In the server, until the interpreter has adapted the code to it, which it does by writing to the code; and in a
+    fork that nobody waits for yet, so that its pages are copied before somebody does.
     """
     place = f"/tmp/.sandboxset-rehearsal-{os.getpid()}"
-    for _ in range(REHEARSALS):
-        settings = Settings.of_fork([__file__, "handler=operator:neg"])
-        prepare(settings, forked=True)
-        calls.answering(load_handler(settings.handler), settings.json)
-        calls.listen(place).close()
-        os.unlink(place)
+    settings = Settings.of_fork([__file__, "handler=operator:neg"])
+    prepare(settings, forked=True)
+    calls.answering(load_handler(settings.handler), settings.json)
+    calls.listen(place).close()
+    os.unlink(place)
 
 
 def load_handler(name):

@@ -12,8 +12,8 @@ import sys
 def renew(parents_pid):
     """Renews whatever of the standard library, or numpy, keeps random state.
 
-    But for ``random``, which renews its own whenever the interpreter is told of a fork. ``parents_pid`` is what number
-    our parent had in its sandbox.
+    ``random`` does so whenever the interpreter is told of a fork, but that may be long before this one is wanted.
+    ``parents_pid`` is what number our parent had in its sandbox.
     """
     for name, renewal in RENEWALS.items():
         module = sys.modules.get(name)
@@ -66,6 +66,7 @@ def _synchronize(synchronize):
 
 
 RENEWALS = {
+    "random": lambda random: random.seed(),
     "numpy.random": _numpy,
     "uuid": _uuid,
     "tempfile": _tempfile,

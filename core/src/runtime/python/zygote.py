@@ -18,28 +18,39 @@ class _Child(ctypes.Structure):
     ]
 
 
-def _address(function):
-    return ctypes.cast(function, ctypes.c_void_p)
+class _Steps(ctypes.Structure):
+    """What is done around forks: a ``struct steps``."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("before", "in_server", "in_child", "ahead")]
 
 
 def _prepared():
     # A PyDLL keeps the lock of the interpreter, which a fork must be the holder of.
     serve = ctypes.PyDLL(_LIBRARY, use_errno=True).sandboxset_python_serve
     serve.restype = ctypes.c_int
-    serve.argtypes = [ctypes.c_void_p] * 3 + [ctypes.POINTER(_Child)]
-    python = ctypes.pythonapi
-    hooks = [_address(python.PyOS_BeforeFork), _address(python.PyOS_AfterFork_Parent)]
-    return serve, hooks + [_address(python.PyOS_AfterFork_Child)]
+    serve.argtypes = [ctypes.POINTER(_Steps), ctypes.POINTER(_Child)]
+    return serve
 
 
 # Now, and not in every child that is a server in its turn: there the file is not.
-_SERVE, _HOOKS = _prepared()
+_SERVE = _prepared()
+_AHEAD = ctypes.PYFUNCTYPE(None)
 
 
-def serve():
-    """Serves forks. Answers in each its arguments, with its environment in place; None in the server at the end."""
-    child = _Child()
-    result = _SERVE(*_HOOKS, ctypes.byref(child))
+def serve(rehearse):
+    """Serves forks. Answers in each its arguments, with its environment in place; None in the server at the end.
+
+    ``rehearse`` is called in forks that nobody waits for yet.
+    """
+
+    def ahead():
+        rehearse()
+        _take_over((ctypes.c_char_p * 1)(None))
+
+    python, child = ctypes.pythonapi, _Child()
+    functions = python.PyOS_BeforeFork, python.PyOS_AfterFork_Parent, python.PyOS_AfterFork_Child, _AHEAD(ahead)
+    steps = _Steps(*(ctypes.cast(function, ctypes.c_void_p) for function in functions))
+    result = _SERVE(ctypes.byref(steps), ctypes.byref(child))
     if result == 0:
         return None
     if result < 0:

@@ -1,8 +1,8 @@
-//! Forks ahead of demand: shells below parents, each joined by a process of its parent's server, which has given up its
-//! rights there and waits to be told to fork.
+//! Forks ahead of demand: sandboxes below parents, each with a runtime that its parent's server has forked into it, and
+//! that waits to be told what to be.
 //!
-//! What is left for the request is one fork. What waits costs its parent a process, and so counts against the parent's
-//! own limit.
+//! What is left for the request is to tell it. What waits has its own share of memory, and while it is being made costs
+//! its parent a process, which counts against the parent's own limit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,13 +15,14 @@ use super::super::sandbox::{Sandbox, Stage};
 use super::super::sources::{MountTable, Sources};
 use super::{Furnished, Stock};
 
-/// The most that wait below one parent for forks of one recipe: each is a process of the parent, and the example
-/// server has room for 64.
+/// The most that wait below one parent for forks of one recipe: a fork may have a MiB of its own, and the example server
+/// has room to make 64 at once.
 const MOST_AHEAD: usize = 16;
 /// Which part of the processes that a parent may have can wait for forks of one recipe.
 const SHARE: usize = 4;
-/// How long a server may take to join ahead of demand before it is left in peace until the next fork: it may be paused.
-const JOIN: Duration = Duration::from_secs(2);
+/// How long a server may take to fork ahead of demand before it is left in peace until the next request: it may be
+/// paused.
+const FORK: Duration = Duration::from_secs(2);
 
 /// How many may wait below a parent with this limit on its processes.
 pub(in super::super) fn most_ahead(pids: u32) -> usize {
@@ -29,7 +30,7 @@ pub(in super::super) fn most_ahead(pids: u32) -> usize {
 }
 
 impl Stock {
-    /// The best shell for a fork, and notes that one was wanted. It has been joined, or soon will be.
+    /// The best shell for a fork, and notes that one was wanted. Its runtime has been forked, or soon will be.
     pub(in super::super) fn take_below(
         &mut self,
         recipe: &Arc<Create>,
@@ -44,30 +45,30 @@ impl Stock {
         self.take_furnished(recipe, || Demand::new(fixed, 0, most), mounts, Instant::now())
     }
 
-    /// Adds a shell that its parent is to join.
+    /// Adds a shell that its parent is to fork into.
     pub(in super::super) fn add_below(&mut self, recipe: &Arc<Create>, sandbox: Sandbox, sources: Sources) {
-        self.add(recipe, Furnished { sandbox, sources, join_by: Some(Instant::now() + JOIN) });
+        self.add(recipe, Furnished { sandbox, sources, fork_by: Some(Instant::now() + FORK) });
     }
 
-    /// The parents of the shells that are yet to be joined.
-    pub(in super::super) fn joining(&self) -> impl Iterator<Item = u64> {
-        self.unjoined().filter_map(|shell| shell.sandbox.fork_of)
+    /// The parents of the shells that have no runtime yet.
+    pub(in super::super) fn forking(&self) -> impl Iterator<Item = u64> {
+        self.unforked().filter_map(|shell| shell.sandbox.fork_of)
     }
 
     /// When [`Stock::expire`] has something to do.
     pub(in super::super) fn expires_at(&self) -> Option<Instant> {
-        self.unjoined().filter_map(|shell| shell.join_by).min()
+        self.unforked().filter_map(|shell| shell.fork_by).min()
     }
 
-    fn unjoined(&self) -> impl Iterator<Item = &Furnished> {
-        self.kinds.iter().flat_map(|kind| &kind.shells).filter(|shell| shell.is_unjoined())
+    fn unforked(&self) -> impl Iterator<Item = &Furnished> {
+        self.kinds.iter().flat_map(|kind| &kind.shells).filter(|shell| shell.is_unforked())
     }
 
-    /// Lets go of shells that their parents do not join.
+    /// Lets go of shells that their parents do not fork into.
     pub(in super::super) fn expire(&mut self, now: Instant) {
         for kind in &mut self.kinds {
             let is_late =
-                |shell: &Furnished| shell.is_unjoined() && shell.join_by.is_some_and(|by| by <= now);
+                |shell: &Furnished| shell.is_unforked() && shell.fork_by.is_some_and(|by| by <= now);
             let shells = std::mem::take(&mut kind.shells);
             let (late, left): (VecDeque<_>, VecDeque<_>) = shells.into_iter().partition(is_late);
             kind.shells = left;
@@ -80,13 +81,20 @@ impl Stock {
     pub(in super::super) fn is_settled(&self, parent: u64, is_blocked: bool) -> bool {
         let is_full = is_blocked || self.len() >= MAX_SHELLS;
         let mut kinds = self.kinds.iter().filter(|kind| kind.recipe.parent == Some(parent));
-        kinds.all(|kind| (is_full || !kind.is_lacking()) && !kind.shells.iter().any(Furnished::is_unjoined))
+        kinds.all(|kind| (is_full || !kind.is_lacking()) && !kind.shells.iter().any(Furnished::is_unforked))
     }
 
     /// The shells below a parent.
     pub(in super::super) fn below(&mut self, parent: u64) -> impl Iterator<Item = &mut Sandbox> {
         let kinds = self.kinds.iter_mut().filter(move |kind| kind.recipe.parent == Some(parent));
         kinds.flat_map(|kind| &mut kind.shells).map(|shell| &mut shell.sandbox)
+    }
+
+    /// Lets go of what waits below a parent that is not what it was when that was forked, and which is still wanted.
+    pub(in super::super) fn renew_below(&mut self, parent: Option<u64>) {
+        for kind in self.kinds.iter_mut().filter(|kind| kind.recipe.parent == parent) {
+            self.doomed.extend(kind.shells.drain(..).map(|shell| shell.sandbox));
+        }
     }
 
     /// Lets go of what waits below a parent that cannot be forked any more.
@@ -103,7 +111,7 @@ impl Stock {
 }
 
 impl Furnished {
-    fn is_unjoined(&self) -> bool {
-        self.sandbox.fork_of.is_some() && self.sandbox.stage != Stage::Joined
+    fn is_unforked(&self) -> bool {
+        self.sandbox.fork_of.is_some() && self.sandbox.stage != Stage::Forked
     }
 }
