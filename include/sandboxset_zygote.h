@@ -601,9 +601,9 @@ int sandboxset_zygote_serve(const struct sandboxset_zygote_hooks *hooks, struct 
             errno = (int)-length;
             return -1;
         }
+        /* Not when a fork is asked for that somebody waits for. */
+        if (message.kind == SSZ_JOIN || message.number == 1) ssz_release();
         if (message.kind == SSZ_JOIN) {
-            /* Here and not when a fork is asked for, which somebody waits for. */
-            ssz_release();
             ssz_join(control, message.id, fds, fd_count);
             continue;
         }

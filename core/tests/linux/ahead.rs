@@ -74,7 +74,8 @@ fn no_more_wait_than_the_parent_has_processes_for() {
     let _first = fork(&parent, child_spec());
     await_ready(&parent, 16);
     let usage = parent.usage().unwrap();
-    assert!(!parent.backend_has_cgroups() || usage.pids <= 20, "{usage:?}");
+    // Its init, its server, and who let the last ones in and has yet to be reaped; those that wait are not its own.
+    assert!(!parent.backend_has_cgroups() || usage.pids <= 10, "{usage:?}");
     let _second = fork(&parent, child_spec());
     await_ready(&parent, 16);
 }

@@ -85,15 +85,12 @@ fn who_dies_while_it_waits_is_replaced() {
 }
 
 #[test]
-fn who_waits_is_charged_for_itself_and_its_parent_for_no_process() {
+fn who_waited_is_charged_for_what_it_uses_and_its_parent_is_not() {
     let keeper = OwnKeeper::new("wait-charge");
     let Some(parent) = with_two_waiting(&keeper) else { return };
     if !parent.backend_has_cgroups() {
         return skip("no cgroups");
     }
-    // Its init and its server; and who let one of them in may still have to be reaped.
-    let usage = parent.usage().unwrap();
-    assert!(usage.pids <= 4, "{usage:?}");
     let child = fork(&parent, child_spec());
     let own = child.usage().unwrap();
     assert!(own.pids == 2 && own.memory_bytes > 0, "{own:?}");
