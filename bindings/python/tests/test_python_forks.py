@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,9 @@ def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: st
         (app / "drawn_again.py").write_text("import drawn, importlib\nimportlib.reload(drawn)\n")
     pool = make(parent=parents, runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app)
     held = [pool.get_or_create_unpaused() for _ in range(3)]
+    # Then the others have waited for it.
+    eventually(lambda: parents.stats().idle > 0)
+    held += [pool.get_or_create_unpaused() for _ in range(2)]
     for name, source in sources.items():
         answers = [str(evaluate(sandbox, source)) for sandbox in held]
         assert len(set(answers)) == len(held), f"{name}: {answers}"
@@ -150,6 +154,27 @@ def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: st
     assert len(set(alike)) == 1
     for sandbox in held:
         sandbox.put()
+
+
+def test_a_fork_that_waited_heard_of_it_once_and_then(make: Make, app: Path) -> None:
+    (app / "told.py").write_text(
+        "import os, time\ntimes = []\nos.register_at_fork(after_in_child=lambda: times.append(time.monotonic()))\n"
+    )
+    parents = make(runtime=PythonRuntime(preload=["told"]), code_dir=app, max_size=1)
+    pool = make(parent=parents, runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app, max_size=8)
+
+    def told_before(asked: float) -> bool:
+        with pool.get_or_create_unpaused(acquire="fresh_only") as sandbox:
+            times = evaluate(sandbox, "import told; answer = told.times")
+            # What it was told when it was wanted it knows, and of the rehearsal it knows nothing.
+            shown = "import os, sys; answer = [sys.argv[-2:], os.environ['SANDBOXSET_SOCKET'], os.listdir('/tmp')]"
+            assert evaluate(sandbox, shown) == [["handler=app:evaluate", "json=1"], "/scratch/runtime.sock", []]
+        assert len(times) == 1
+        return bool(times[0] < asked)
+
+    assert not told_before(time.monotonic())
+    eventually(lambda: parents.stats().idle == 1)
+    assert told_before(time.monotonic())
 
 
 def test_what_cannot_be_imported_is_named_and_the_parent_lives_on(make: Make, app: Path) -> None:
