@@ -257,7 +257,7 @@ impl Keeper {
         self.claims.insert(sandbox.serial, id);
         self.sandboxes.insert(id, sandbox);
         self.starting.push(id);
-        self.advanced(id, advanced.map_err(Refusal::from))
+        self.advanced(id, advanced)
     }
 
     /// Does what the next step of a sandbox takes that the host waits for.

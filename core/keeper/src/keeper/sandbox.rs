@@ -217,7 +217,7 @@ impl Sandbox {
     }
 
     /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
-    pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Failure> {
+    pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Refusal> {
         self.stage = Stage::Furnishing;
         self.recipe = Some(Arc::clone(recipe));
         if let Some(cgroups) = &self.made.cgroups {
@@ -227,7 +227,7 @@ impl Sandbox {
             make_scratch(scratch, self.host_id)?;
             self.disk_scratch = Some(scratch.clone());
         }
-        self.tell(&**recipe)
+        self.tell(&**recipe).map_err(|failure| self.unfinished(failure))
     }
 
     /// Somebody waits for it, but not longer than this.
@@ -236,14 +236,14 @@ impl Sandbox {
     }
 
     /// Takes a claimed sandbox as far as it gets without its init.
-    pub(super) fn advance(&mut self) -> Result<Step, Failure> {
+    pub(super) fn advance(&mut self) -> Result<Step, Refusal> {
         match self.stage {
             Stage::Furnished if self.has_runtime() => {
                 self.stage = Stage::Starting;
-                self.go_on()?;
+                self.go_on().map_err(|failure| self.unfinished(failure))?;
                 self.release_if_wanted()
             }
-            Stage::Furnished => self.hand_over(),
+            Stage::Furnished => Ok(self.hand_over()?),
             Stage::Starting | Stage::Forked => {
                 self.stage = Stage::Starting;
                 self.release_if_wanted()
@@ -253,9 +253,9 @@ impl Sandbox {
     }
 
     /// A fork that somebody waits for need not wait itself, so its init is told at once.
-    fn release_if_wanted(&mut self) -> Result<Step, Failure> {
+    fn release_if_wanted(&mut self) -> Result<Step, Refusal> {
         if self.deadline.is_some() && self.fork_of.is_some() {
-            self.release()?;
+            self.release().map_err(|failure| self.unfinished(failure))?;
         }
         Ok(Step::None)
     }
@@ -376,7 +376,7 @@ impl Sandbox {
                 }
                 // Only what is forked goes on before somebody waits for it.
                 let goes_on = self.deadline.is_some() || self.fork_of.is_some();
-                if goes_on { Ok(self.advance()?) } else { Ok(Step::None) }
+                if goes_on { self.advance() } else { Ok(Step::None) }
             }
             News::Ready => Ok(self.hand_over()?),
             News::Failed(failure) => Err(Refusal::Sandbox(failure)),
