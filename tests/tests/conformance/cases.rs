@@ -41,7 +41,15 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// All cases, or those that `SANDBOXSET_CASES` asks for.
+/// Those that `SANDBOXSET_CASES` asks for, or all cases.
+pub(crate) fn wanted() -> Vec<Case> {
+    let wanted = std::env::var("SANDBOXSET_CASES").unwrap_or_default();
+    let cases: Vec<Case> = all().into_iter().filter(|case| case.id.starts_with(&wanted)).collect();
+    assert!(!cases.is_empty(), "no case begins with {wanted:?}");
+    cases
+}
+
+/// Every case.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     let mut ids = BTreeSet::new();
@@ -62,9 +70,6 @@ pub(crate) fn all() -> Vec<Case> {
             cases.push(case);
         }
     }
-    let wanted = std::env::var("SANDBOXSET_CASES").unwrap_or_default();
-    cases.retain(|case| case.id.starts_with(&wanted));
-    assert!(!cases.is_empty(), "no case begins with {wanted:?}");
     cases
 }
 

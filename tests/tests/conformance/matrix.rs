@@ -34,7 +34,7 @@ enum Job<'a> {
 
 #[test]
 fn every_case_holds_in_every_language() {
-    let cases = cases::all();
+    let cases = cases::wanted();
     let whole = std::env::var_os("SANDBOXSET_CASES").is_none();
     let languages = languages();
     let host = Host::look();

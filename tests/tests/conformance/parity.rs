@@ -31,13 +31,13 @@ fn every_operation_is_in_every_language() {
 fn a_difference_is_noticed() {
     let table = cases::read("methods.json");
     for language in LANGUAGES {
-        let Some(none) = differences(language, &table) else { continue };
-        assert_eq!(none, [] as [String; 0]);
+        let Some(before) = differences(language, &table) else { continue };
         let mut changed = table.clone();
         let methods = changed["classes"]["SandboxRef"]["methods"].as_object_mut().unwrap();
         methods.remove("taint");
         methods.insert("fly".to_owned(), serde_json::json!({}));
-        let seen = differences(language, &changed).unwrap();
+        let mut seen = differences(language, &changed).unwrap();
+        seen.retain(|difference| !before.contains(difference));
         assert!(seen.len() == 2 && seen[0].contains("fly") && seen[1].contains("taint"), "{seen:?}");
     }
 }
