@@ -5,11 +5,11 @@ TEST_VENV := $(TARGET_DIR)/test/venv
 SYSTEM_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 
 TEST_LOGS := $(TARGET_DIR)/test/logs
-TEST_RUST := cargo test --no-fail-fast --workspace --exclude sandboxset-python --features sandboxset-keeper/binary
+TEST_RUST := cargo test --no-fail-fast --workspace --exclude sandboxset-python --exclude sandboxset-node --features sandboxset-keeper/binary
 
-.PHONY: test test-style test-rust test-python test-conformance test-faults test-ordinary-user
+.PHONY: test test-style test-rust test-python test-node test-conformance test-faults test-ordinary-user
 
-test: test-style test-rust test-python test-conformance test-faults test-ordinary-user
+test: test-style test-rust test-python test-node test-conformance test-faults test-ordinary-user
 	@echo "all tests passed"
 
 test-style: prerequisites
@@ -31,12 +31,19 @@ test-python: prerequisites
 	bash -o pipefail -c '$(TEST_VENV)/bin/python -m pytest -q -rA --show-capture=no bindings/python/tests \
 	  bindings/python/examples 2>&1 | tee $(TEST_LOGS)/python.log | grep -v ^PASSED'
 
+# The package is packed, installed into an empty project without any network, and tested there.
+test-node: node-package
+	make/node-test $(NODE_DIR)
+
 # The same cases in every language. A language takes part by a line with its name, which makes it a failure if its
 # agent is missing, and one that says how its agent is started.
 CONFORMANCE_LANGUAGES := c
 CONFORMANCE_AGENTS :=
 
-test-conformance: prerequisites test-python
+CONFORMANCE_LANGUAGES += node
+CONFORMANCE_AGENTS += SANDBOXSET_AGENT_NODE="node $(NODE_DIR)/project/agent.mjs"
+
+test-conformance: prerequisites test-python test-node
 	SANDBOXSET_REQUIRE_AGENTS="$(CONFORMANCE_LANGUAGES)" $(CONFORMANCE_AGENTS) \
 	  $(TEST_RUST) -q --test conformance -- --nocapture every_case
 

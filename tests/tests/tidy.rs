@@ -63,7 +63,9 @@ fn text(file: &str) -> Option<String> {
 }
 
 fn is_source(file: &str) -> bool {
-    [".rs", ".py", ".pyi", ".c", ".h", ".ts", ".js", ".go", ".sh"].iter().any(|ending| file.ends_with(ending))
+    [".rs", ".py", ".pyi", ".c", ".h", ".ts", ".js", ".mjs", ".go", ".sh"]
+        .iter()
+        .any(|ending| file.ends_with(ending))
 }
 
 /// The code of a Rust line: without comments and without what is between quotes.

@@ -1,0 +1,5 @@
+//! Build-script lines that napi asks of every addon.
+
+fn main() {
+    napi_build::setup();
+}

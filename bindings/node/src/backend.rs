@@ -1,0 +1,194 @@
+//! The makers of sandboxes, and the clock for tests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use napi::Env;
+use napi_derive::napi;
+use sandboxset::backend::linux;
+use sandboxset::backend::mock::{self, MockOperation};
+use sandboxset::{Backend, Error, Phase, Task};
+
+use crate::bridge::{Done, start};
+use crate::elsewhere::DropElsewhere;
+use crate::errors::raise;
+use crate::values::{Name, as_millis, millis, path};
+
+/// A maker of sandboxes.
+#[napi]
+pub struct LinuxBackend {
+    pub(crate) core: DropElsewhere<Arc<dyn Backend>>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct LinuxOptions {
+    pub keeper: Option<Name>,
+    pub image_cache: Option<Name>,
+    pub shells: Option<f64>,
+}
+
+/// The scripted one for tests.
+#[napi]
+pub struct MockBackend {
+    pub(crate) core: mock::MockBackend,
+    pub(crate) slow_gets: SlowGets,
+}
+
+/// Whether a get may take any time in the backend, because that was scripted. Then it is not made on the thread of
+/// JavaScript, which alone could end a hang.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SlowGets(Arc<AtomicBool>);
+
+impl SlowGets {
+    pub(crate) fn are_scripted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[napi]
+impl LinuxBackend {
+    #[napi(constructor, catch_unwind)]
+    pub fn new(env: Env, options: LinuxOptions) -> napi::Result<Self> {
+        let options = linux::LinuxOptions {
+            keeper: options.keeper.map(path),
+            image_cache: options.image_cache.map(path),
+            shells: options.shells.map(|shells| shells as usize),
+        };
+        let core = linux::LinuxBackend::new(options).map_err(|error| raise(&env, &error))?;
+        Ok(LinuxBackend { core: DropElsewhere::new(Arc::new(core)) })
+    }
+}
+
+/// What happens at a scripted call.
+#[napi(object, object_to_js = false)]
+pub struct Fault {
+    /// `fail`, `hang`, `die` or `delay`.
+    pub kind: String,
+    pub cause: Option<String>,
+    pub delay: Option<f64>,
+}
+
+#[napi]
+impl MockBackend {
+    #[napi(constructor, catch_unwind)]
+    #[allow(clippy::new_without_default, reason = "only JavaScript makes them")]
+    pub fn new() -> Self {
+        MockBackend { core: mock::MockBackend::new(), slow_gets: SlowGets::default() }
+    }
+
+    #[napi(catch_unwind)]
+    pub fn fault_at(&self, env: Env, operation: String, nth: f64, fault: Fault) -> napi::Result<()> {
+        let operation = operation_of(&env, &operation)?;
+        self.core.fault_at(operation, nth as u64, self.read(operation, fault));
+        Ok(())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn fault_always(&self, env: Env, operation: String, fault: Option<Fault>) -> napi::Result<()> {
+        let operation = operation_of(&env, &operation)?;
+        self.core.fault_always(operation, fault.map(|fault| self.read(operation, fault)));
+        Ok(())
+    }
+
+    #[napi(catch_unwind)]
+    pub fn release_hangs(&self) {
+        self.core.release_hangs();
+    }
+
+    #[napi(catch_unwind)]
+    pub fn wait_for_hangs(
+        &self,
+        env: Env,
+        operation: String,
+        count: f64,
+        timeout: f64,
+        done: Done<'_>,
+    ) -> napi::Result<()> {
+        let (operation, core) = (operation_of(&env, &operation)?, self.core.clone());
+        let call = move |_: &_| Ok(core.wait_for_hangs(operation, count as usize, millis(timeout)));
+        start(&env, &done, Task::run(Phase::Use, None, call), |_, hang: bool| Ok(hang))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn calls(&self, env: Env, operation: String) -> napi::Result<f64> {
+        Ok(self.core.calls(operation_of(&env, &operation)?) as f64)
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn live(&self) -> f64 {
+        self.core.live() as f64
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn most_live(&self) -> f64 {
+        self.core.most_live() as f64
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn paused(&self) -> f64 {
+        self.core.paused() as f64
+    }
+
+    fn read(&self, operation: MockOperation, fault: Fault) -> mock::MockFault {
+        let fault = match &*fault.kind {
+            "hang" => mock::MockFault::Hang,
+            "delay" => mock::MockFault::Delay(millis(fault.delay.unwrap_or_default())),
+            "die" => mock::MockFault::Die,
+            _ => mock::MockFault::Fail(fault.cause.unwrap_or_default()),
+        };
+        let slow = matches!(fault, mock::MockFault::Hang | mock::MockFault::Delay(_));
+        if slow && matches!(operation, MockOperation::Unpause | MockOperation::Death) {
+            // For good: what was scripted may be under way.
+            self.slow_gets.0.store(true, Ordering::Relaxed);
+        }
+        fault
+    }
+}
+
+/// A clock that only `advance` moves; for tests.
+#[napi]
+pub struct ManualClock {
+    pub(crate) core: Arc<sandboxset::ManualClock>,
+}
+
+#[napi]
+impl ManualClock {
+    #[napi(constructor, catch_unwind)]
+    #[allow(clippy::new_without_default, reason = "only JavaScript makes them")]
+    pub fn new() -> Self {
+        ManualClock { core: sandboxset::ManualClock::new() }
+    }
+
+    #[napi(catch_unwind)]
+    pub fn advance(&self, by: f64) {
+        self.core.advance(millis(by));
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn now(&self) -> f64 {
+        as_millis(self.core.now())
+    }
+
+    #[napi(getter, catch_unwind)]
+    pub fn scheduled(&self) -> f64 {
+        self.core.scheduled() as f64
+    }
+}
+
+fn operation_of(env: &Env, name: &str) -> napi::Result<MockOperation> {
+    Ok(match name {
+        "create" => MockOperation::Create,
+        "pause" => MockOperation::Pause,
+        "unpause" => MockOperation::Unpause,
+        "destroy" => MockOperation::Destroy,
+        "exec" => MockOperation::Exec,
+        "death" => MockOperation::Death,
+        "connect" => MockOperation::Connect,
+        "files" => MockOperation::Files,
+        "reset" => MockOperation::Reset,
+        "fork" => MockOperation::Fork,
+        "bind" => MockOperation::Bind,
+        "unbind" => MockOperation::Unbind,
+        _ => return Err(raise(env, &Error::invalid("operation", format_args!("{name:?} is none")))),
+    })
+}
