@@ -5,9 +5,9 @@
 
 BENCH_DIR := $(TARGET_DIR)/bench
 
-.PHONY: bench bench-c bench-python
+.PHONY: bench bench-c bench-python bench-node
 
-bench: bench-c bench-python
+bench: bench-c bench-python bench-node
 	cargo run --release -p sandboxset-bench -- $(BENCH_ARGS)
 
 # What an earlier run left is removed first: stale programs would be measured silently.
@@ -25,3 +25,9 @@ bench-python: prerequisites
 	  CARGO_TARGET_DIR=$(TARGET_DIR) $(BENCH_DIR)/venv/bin/pip install --quiet ./bindings/python
 	@$(BENCH_DIR)/venv/bin/pip install --quiet numpy || echo "SKIPPED: numpy cannot be installed"
 	@$(BENCH_DIR)/venv/bin/pip install --quiet 'sqlalchemy[asyncio]' || echo "SKIPPED: sqlalchemy cannot be installed"
+
+bench-node: prerequisites
+	@rm -rf $(BENCH_DIR)/node
+	@mkdir -p $(BENCH_DIR)/node
+	-$(MAKE) --no-print-directory node-package && cp bindings/node/benches/* $(BENCH_DIR)/node && \
+	  cd $(BENCH_DIR)/node && npm install --silent --no-save $(NODE_DIR)/sandboxset-*.tgz generic-pool@3.9.0 tarn@3.1.2

@@ -29,6 +29,8 @@ enum Bound {
     OfPeer(&'static str, f64),
     /// A multiple of another row of ours.
     OfRow(&'static str, f64),
+    /// So much above another row of ours, in their unit.
+    AboveRow(&'static str, f64),
 }
 
 /// How a row stands to a goal.
@@ -49,6 +51,8 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "c.get_put", suffix: "", bound: Bound::Absolute(100.0) },
     Goal { family: "python.get_put", suffix: "", bound: Bound::Absolute(1000.0) },
     Goal { family: "python.aio_get_put", suffix: "", bound: Bound::Absolute(10_000.0) },
+    Goal { family: "node.get_put", suffix: "", bound: Bound::Absolute(1500.0) },
+    Goal { family: "node.exec_true", suffix: "", bound: Bound::AboveRow("linux.exec_true", 200.0) },
     Goal { family: "linux.get_warm", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.put", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.create", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },
@@ -87,9 +91,8 @@ impl Goal {
             Bound::Absolute(limit) | Bound::Tail(limit) => limit,
             Bound::OfFloor(ratio) => row.floor_p50? * ratio,
             Bound::OfPeer(peer, ratio) | Bound::TailOfPeer(peer, ratio) => row.peer(peer)? * ratio,
-            Bound::OfRow(other, ratio) => {
-                rows.iter().find(|row| row.name == other)?.figures.as_ref()?.p50 * ratio
-            }
+            Bound::OfRow(other, ratio) => median(other, rows)? * ratio,
+            Bound::AboveRow(other, more) => median(other, rows)? + more,
         };
         let tail = matches!(self.bound, Bound::TailOfPeer(..) | Bound::Tail(_) | Bound::TailOfMedian(_));
         Some(Verdict { measured: if tail { figures.p99 } else { figures.p50 }, limit })
@@ -105,8 +108,14 @@ impl Goal {
             Bound::TailOfMedian(ratio) => format!("p99 <= {ratio} x p50"),
             Bound::OfPeer(peer, ratio) => format!("<= {ratio} x {peer}"),
             Bound::OfRow(row, ratio) => format!("<= {ratio} x {row}"),
+            Bound::AboveRow(row, more) => format!("<= {row} + {}", number(more)),
         }
     }
+}
+
+/// The median of the row of this name, if it was measured.
+fn median(name: &str, rows: &[Row]) -> Option<f64> {
+    Some(rows.iter().find(|row| row.name == name)?.figures.as_ref()?.p50)
 }
 
 impl Verdict {

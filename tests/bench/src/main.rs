@@ -4,8 +4,9 @@
 //! `bench/results.json` in the target directory. Exits with 1 if something could not be measured that should have
 //! been, never because something was slow.
 //!
-//! `--quick` takes a tenth of the samples. `--results PATH` writes elsewhere. `--c-program PATH` and
-//! `--python PATH` say which program and which interpreter measure the other languages. Any other argument is a
+//! `--quick` takes a tenth of the samples. `--results PATH` writes elsewhere. `--c-program PATH`,
+//! `--python PATH` and `--node-project PATH` say which program, which interpreter and which project measure the other
+//! languages. Any other argument is a
 //! filter: only rows whose name contains one of them are measured.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that reports to people prints")]
 
@@ -44,6 +45,8 @@ struct Options {
     results: PathBuf,
     c_program: PathBuf,
     python: PathBuf,
+    /// With the npm package, its peers and the program that measures them.
+    node_project: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -75,6 +78,7 @@ impl Options {
             results: target.join("results.json"),
             c_program: target.join("c_get_put"),
             python: target.join("venv/bin/python"),
+            node_project: target.join("node"),
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -84,6 +88,7 @@ impl Options {
                 "--results" => options.results = path()?,
                 "--c-program" => options.c_program = path()?,
                 "--python" => options.python = path()?,
+                "--node-project" => options.node_project = path()?,
                 option if option.starts_with('-') => return Err(format!("unknown option {option}")),
                 filter => options.filters.push(filter.into()),
             }
@@ -216,14 +221,18 @@ fn measure_set(options: &Options, rows: &mut Vec<Row>) {
 fn measure_languages(options: &Options, rows: &mut Vec<Row>) {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../bindings/python");
     let (script, aio_script) = (scripts.join("bench_get_put.py"), scripts.join("bench_aio_get_put.py"));
-    let programs: [(&str, &Path, &[&Path]); 3] = [
-        ("c.get_put", &options.c_program, &[]),
-        ("python.get_put", &options.python, &[&script]),
-        ("python.aio_get_put", &options.python, &[&aio_script]),
+    let node_script = options.node_project.join("rows.mjs");
+    let (ns, us, node) = (Unit::Nanoseconds, Unit::Microseconds, Path::new("node"));
+    let programs: [(&str, Unit, &Path, &[&Path]); 5] = [
+        ("c.get_put", ns, &options.c_program, &[]),
+        ("python.get_put", ns, &options.python, &[&script]),
+        ("python.aio_get_put", ns, &options.python, &[&aio_script]),
+        ("node.get_put", ns, node, &[&node_script, Path::new("node.get_put")]),
+        ("node.exec_true", us, node, &[&node_script, Path::new("node.exec_true")]),
     ];
-    for (name, program, args) in programs.into_iter().filter(|(name, ..)| options.wants(name)) {
+    for (name, unit, program, args) in programs.into_iter().filter(|(name, ..)| options.wants(name)) {
         eprintln!("measuring {name}");
-        let row = language_rows::measure(name, program, args);
-        rows.push(row.unwrap_or_else(|failure| Row::failed(name, Unit::Nanoseconds, failure)));
+        let row = language_rows::measure(name, unit, program, args);
+        rows.push(row.unwrap_or_else(|failure| Row::failed(name, unit, failure)));
     }
 }
