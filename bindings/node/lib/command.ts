@@ -1,7 +1,7 @@
 /** A command, from what `exec` and `spawn` were given. */
 
 import { readSignal } from "./abort.js";
-import { choice, content, count, environment, invalid, millis, name, names, optional, options } from "./checks.js";
+import { bytes, choice, count, environment, invalid, millis, name, names, optional, options } from "./checks.js";
 import type { Name } from "./checks.js";
 import type { Environment } from "./config.js";
 import { PermissionDeniedError, SandboxSetError } from "./errors.js";
@@ -12,8 +12,8 @@ export interface ExecOptions {
   env?: Environment;
   /** The working directory in the sandbox; default `/scratch`. */
   cwd?: Name;
-  /** What the command reads; text is encoded as UTF-8. Default nothing. */
-  stdin?: Uint8Array | string;
+  /** What the command reads; default nothing. */
+  stdin?: Uint8Array;
   /** How long it may run; default 30 000. Afterwards TERM, `graceMs`, KILL of every process it started. */
   timeoutMs?: number;
   /** The time between TERM and KILL; default 200, zero is KILL at once. */
@@ -67,7 +67,7 @@ export function readCommand(
     args: names("args", args),
     env: optional("env", given.env, environment),
     cwd: optional("cwd", given.cwd, name),
-    stdin: optional("stdin", given.stdin, streaming ? streamOrBytes : content),
+    stdin: optional("stdin", given.stdin, streaming ? streamOrBytes : onlyBytes),
     timeout: optional("timeoutMs", given.timeoutMs, millis),
     grace: optional("graceMs", given.graceMs, millis),
     outputBytes: optional("outputBytes", given.outputBytes, count),
@@ -98,9 +98,16 @@ export async function approve(policy: CommandPolicy, command: NativeCommand): Pr
   return answer === undefined ? command : { ...command, args: names("commandPolicy's answer", answer) };
 }
 
+function onlyBytes(field: string, value: unknown): Uint8Array {
+  if (value === "stream") {
+    throw invalid(field, "can be a stream only for spawn");
+  }
+  return bytes(field, value);
+}
+
 function streamOrBytes(field: string, value: unknown): Uint8Array | boolean {
   if (typeof value !== "string") {
-    return content(field, value);
+    return bytes(field, value);
   }
   if (value !== "stream") {
     throw invalid(field, 'is neither bytes nor "stream"');

@@ -1,7 +1,7 @@
 /** What a set is told about its sandboxes, and what a get is told. Times are milliseconds, sizes bytes. */
 
 import {
-  bytes, choice, content, count, count32, environment, finite, flag, hostPath, invalid, list, millis, name, optional,
+  bytes, choice, content, count, count32, environment, finite, flag, hostPath, list, millis, name, optional,
   options, pairs, text, within,
 } from "./checks.js";
 import type { Name } from "./checks.js";
@@ -205,15 +205,6 @@ export function readBinding(field: string, value: unknown): object {
   };
 }
 
-/** The permission bits of a file. @internal */
-export function mode(field: string, value: unknown): number {
-  const bits = count32(field, value);
-  if (bits > 0o777) {
-    throw invalid(field, `0o${bits.toString(8)} is not between 0 and 0o777`);
-  }
-  return bits;
-}
-
 function root(field: string, value: unknown): Name {
   const given = name(field, value);
   if (typeof given !== "string" || !given.startsWith("oci:")) {
@@ -237,7 +228,7 @@ function lateFile(field: string, value: unknown): object {
   return {
     path: name(within(field, "path"), given.path),
     data: content(within(field, "data"), given.data),
-    mode: optional(within(field, "mode"), given.mode, mode),
+    mode: optional(within(field, "mode"), given.mode, count32),
   };
 }
 

@@ -13,9 +13,10 @@ export interface CancelToken {
 }
 
 export interface NativeLease {
-  getIdle(): number;
+  beginGet(): number;
   get(options: object, cancel: CancelToken | undefined, done: Done): void;
   put(): number;
+  putLater(done: Done): void;
   destroy(reason: string): number;
   abandon(): number;
   taint(reason: string): void;
@@ -37,9 +38,9 @@ export interface NativeLease {
 }
 
 export interface NativeProcess {
-  writeStdin(data: Uint8Array, done: Done): void;
+  writeStdin(data: Uint8Array, timeout: number | undefined, done: Done): void;
   closeStdin(): void;
-  read(stderr: boolean, maxBytes: number, done: Done): void;
+  read(stderr: boolean, maxBytes: number, timeout: number | undefined, done: Done): void;
   signal(signal: number): void;
   kill(): void;
   wait(timeout: number | undefined, cancel: CancelToken | undefined, done: Done): void;

@@ -3,7 +3,7 @@
 import { constants } from "node:os";
 import { Readable, Writable } from "node:stream";
 import { abortable, readSignal } from "./abort.js";
-import { count, invalid, millis, optional, options } from "./checks.js";
+import { choice, content, count, invalid, millis, optional, options } from "./checks.js";
 import { SandboxDeadError, SandboxSetError, StaleRefError } from "./errors.js";
 import { promise } from "./native.js";
 import type { NativeProcess } from "./native.js";
@@ -12,6 +12,10 @@ import type { NativeOutput } from "./reports.js";
 
 /** What a pipe holds. */
 const PIECE_BYTES = 64 << 10;
+const MAX_PIECE_BYTES = 1 << 30;
+/** How long one read or write may take by default. */
+const STREAM_TIMEOUT = 30_000;
+const STREAM = choice<"stdout" | "stderr">(["stdout", "stderr"]);
 
 /**
  * A command that was started with `SandboxRef.spawn`. Its streams are read only when they are used; what nobody reads
@@ -62,6 +66,36 @@ export class Process implements AsyncDisposable {
   /** The pieces of standard output. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Buffer> {
     return this.stdout[Symbol.asyncIterator]();
+  }
+
+  /**
+   * Reads a piece of what the command wrote, of `maxBytes` (64 KiB) at most; empty at the end. For who wants no stream:
+   * use the one or the other.
+   */
+  async read(
+    given: { stream?: "stdout" | "stderr"; maxBytes?: number; timeoutMs?: number } = {},
+  ): Promise<Buffer> {
+    const { stream, maxBytes, timeoutMs } = options("options", given, ["stream", "maxBytes", "timeoutMs"]);
+    const most = optional("maxBytes", maxBytes, count) ?? PIECE_BYTES;
+    if (most === 0 || most > MAX_PIECE_BYTES) {
+      throw invalid("maxBytes", `${most} is not between 1 and ${MAX_PIECE_BYTES}`);
+    }
+    const stderr = optional("stream", stream, STREAM) === "stderr";
+    const timeout = optional("timeoutMs", timeoutMs, millis) ?? STREAM_TIMEOUT;
+    return promise((done) => this.#native.read(stderr, most, timeout, done));
+  }
+
+  /** Writes all bytes to what the command reads; text is encoded as UTF-8. */
+  async writeStdin(data: Uint8Array | string, given: { timeoutMs?: number } = {}): Promise<void> {
+    const { timeoutMs } = options("options", given, ["timeoutMs"]);
+    const timeout = optional("timeoutMs", timeoutMs, millis) ?? STREAM_TIMEOUT;
+    const bytes = content("data", data);
+    await promise((done) => this.#native.writeStdin(bytes, timeout, done));
+  }
+
+  /** Ends what the command reads. Idempotent. */
+  closeStdin(): void {
+    this.#native.closeStdin();
   }
 
   /** Waits for the end of the command. A timeout, or an abort, leaves it running. */
@@ -117,7 +151,7 @@ export class Process implements AsyncDisposable {
     return new Readable({
       highWaterMark: PIECE_BYTES,
       read() {
-        promise<Buffer>((done) => native.read(stderr, PIECE_BYTES, done)).then(
+        promise<Buffer>((done) => native.read(stderr, PIECE_BYTES, undefined, done)).then(
           (piece) => this.push(piece.length === 0 ? null : piece),
           (error: Error) => this.destroy(error),
         );
@@ -130,7 +164,7 @@ export class Process implements AsyncDisposable {
 function inputOf(native: NativeProcess): Writable {
   return new Writable({
     write(piece: Buffer, _encoding, done) {
-      promise((answer) => native.writeStdin(piece, answer)).then(() => done(), done);
+      promise((answer) => native.writeStdin(piece, undefined, answer)).then(() => done(), done);
     },
     final(done) {
       try {

@@ -1,11 +1,10 @@
 /** The handle of one holder. */
 
 import { abortable, readSignal } from "./abort.js";
-import { content, count, millis, name, optional, options, text, wrongType } from "./checks.js";
+import { content, count, count32, millis, name, optional, options, text, wrongType } from "./checks.js";
 import type { Name } from "./checks.js";
 import { approve, readCommand } from "./command.js";
 import type { CommandPolicy, ExecOptions, NativeCommand, SpawnOptions } from "./command.js";
-import { mode } from "./config.js";
 import { Connection } from "./connection.js";
 import { StaleRefError } from "./errors.js";
 import type { Phase } from "./errors.js";
@@ -38,6 +37,9 @@ const FILE_MODE = 0o644;
  * so that a forgotten ref is noticed without any work for each get. @internal
  */
 export class Place {
+  #id = 0;
+  #scratchDirs: ScratchDirs = { inside: "", onHost: undefined };
+
   constructor(
     readonly lease: NativeLease,
     /** Where it goes after a put. */
@@ -46,6 +48,20 @@ export class Place {
   ) {
     forgotten.register(this, lease);
   }
+
+  /** The scratch dirs of the sandbox that is held now, remembered as long as it is the same one. */
+  scratchDirs(id: number): ScratchDirs {
+    if (this.#id !== id) {
+      this.#scratchDirs = { inside: this.lease.scratchDir, onHost: this.lease.hostScratchDir ?? undefined };
+      this.#id = id;
+    }
+    return this.#scratchDirs;
+  }
+}
+
+interface ScratchDirs {
+  readonly inside: string;
+  readonly onHost: string | undefined;
 }
 
 const forgotten = new FinalizationRegistry((lease: NativeLease) => {
@@ -71,6 +87,7 @@ export class SandboxRef implements AsyncDisposable {
   #place: Place | undefined;
   #id: number;
   #uses = 0;
+  #scratchDirs: ScratchDirs | undefined;
   /** How it was ended. */
   #end = "";
   #connections: Set<Connection> | undefined;
@@ -84,12 +101,19 @@ export class SandboxRef implements AsyncDisposable {
   /**
    * Gives the sandbox back, paused and idle, or straight to the oldest waiter.
    *
-   * One that cannot be reused is destroyed instead, without an error. It never waits: pausing what does not stop at
-   * once goes on in the background. A second put is a `StaleRefError`.
+   * One that cannot be reused is destroyed instead, without an error. The promise is fulfilled when the sandbox can be
+   * had again; nobody has to wait for that. A second put is a `StaleRefError`.
    */
   async put(): Promise<void> {
     const place = this.#take("the ref was put");
-    this.#uses = place.lease.put();
+    const { lease } = place;
+    const uses = lease.put();
+    if (uses > 0) {
+      this.#uses = uses;
+    } else {
+      this.#uses = lease.uses;
+      await promise((done) => lease.putLater(done));
+    }
     place.home.push(place);
   }
 
@@ -101,9 +125,10 @@ export class SandboxRef implements AsyncDisposable {
     place.home.push(place);
   }
 
-  /** Marks the sandbox as not reusable: its put will destroy it. */
+  /** Marks the sandbox as not reusable: its put will destroy it. Afterwards it changes nothing. */
   taint(reason: string): void {
-    this.#lease("use").taint(text("reason", reason));
+    text("reason", reason);
+    this.#place?.lease.taint(reason);
   }
 
   /**
@@ -174,7 +199,7 @@ export class SandboxRef implements AsyncDisposable {
 
   /** Creates or replaces a regular file, whole or not at all, with these permission bits (`0o644`). */
   async writeFile(path: Name, data: Uint8Array | string, given?: { mode?: number }): Promise<void> {
-    const bits = optional("mode", options("options", given, ["mode"]).mode, mode) ?? FILE_MODE;
+    const bits = optional("mode", options("options", given, ["mode"]).mode, count32) ?? FILE_MODE;
     const [file, held] = [name("path", path), content("data", data)];
     await promise((done) => this.#lease("files").writeFile(file, held, bits, this.#keep(done)));
   }
@@ -230,14 +255,37 @@ export class SandboxRef implements AsyncDisposable {
     return this.#lease("use").ageMs;
   }
 
-  /** The scratch dir as the sandbox's own processes see it. */
+  /** The scratch dir as the sandbox's own processes see it; valid after put and destroy, as the next one is. */
   get scratchDir(): string {
-    return this.#lease("use").scratchDir;
+    return this.#dirs().inside;
   }
 
   /** The scratch dir on the host, if it is a directory of the host. */
   get hostScratchDir(): string | undefined {
-    return this.#lease("use").hostScratchDir ?? undefined;
+    return this.#dirs().onHost;
+  }
+
+  /**
+   * Lends the sandbox to a function, and ends it when the function is over: by a put, or, if the function throws or its
+   * promise is rejected, by a destroy. One that was put or destroyed inside is left alone.
+   */
+  async use<T>(body: (sandbox: SandboxRef) => T | Promise<T>): Promise<T> {
+    let result: T;
+    try {
+      result = await body(this);
+    } catch (error) {
+      const what = error instanceof Error ? error.name : "what was thrown";
+      try {
+        await this.destroy(`its holder was left by ${what}`);
+      } catch (failure) {
+        if (!(failure instanceof StaleRefError)) {
+          throw new AggregateError([error, failure], "the holder failed, and so did the destroy");
+        }
+      }
+      throw error;
+    }
+    await this[Symbol.asyncDispose]();
+    return result;
   }
 
   /** Puts the sandbox, unless it was put or destroyed already. */
@@ -263,11 +311,16 @@ export class SandboxRef implements AsyncDisposable {
     return this.#place.lease;
   }
 
+  #dirs(): ScratchDirs {
+    return this.#scratchDirs ?? this.#place?.scratchDirs(this.#id) ?? { inside: "", onHost: undefined };
+  }
+
   #take(end: string, phase: Phase = "use"): Place {
     const place = this.#place;
     if (place === undefined) {
       throw this.#stale(phase);
     }
+    this.#scratchDirs = place.scratchDirs(this.#id);
     this.#place = undefined;
     this.#end = end;
     if (this.#connections !== undefined) {

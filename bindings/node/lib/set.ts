@@ -7,7 +7,7 @@ import { choice, count, flag, millis, optional, options, wrongType } from "./che
 import type { CommandPolicy } from "./command.js";
 import { CONFIG_OPTIONS, readBinding, readConfig, readSpec, SPEC_OPTIONS } from "./config.js";
 import type { Acquire, GetOptions, SandboxSpec, SetConfig } from "./config.js";
-import { StaleRefError } from "./errors.js";
+import { AbortError } from "./errors.js";
 import { EventStream } from "./events.js";
 import { native, promise } from "./native.js";
 import type { NativeSet } from "./native.js";
@@ -92,8 +92,8 @@ export class SandboxSet implements AsyncDisposable {
   async getOrCreateUnpaused(given?: GetOptions): Promise<SandboxRef> {
     const place = this.#empty.pop() ?? new Place(this.#native.lease(), this.#empty, this.#policy);
     if (given === undefined) {
-      // Most gets do not have to wait.
-      const id = place.lease.getIdle();
+      // Most gets do not have to wait. One that fails leaves its place to the collector.
+      const id = place.lease.beginGet();
       if (id > 0) {
         return new SandboxRef(place, id);
       }
@@ -101,29 +101,13 @@ export class SandboxSet implements AsyncDisposable {
     return this.#get(place, given);
   }
 
-  /**
-   * Gets a sandbox, lends it to a function, and ends it when the function is over: by a put, or, if the function throws
-   * or its promise is rejected, by a destroy. One that was put or destroyed inside is left alone.
-   */
+  /** Gets a sandbox and lends it to a function: see `SandboxRef.use`. */
   async use<T>(body: (sandbox: SandboxRef) => T | Promise<T>, given?: GetOptions): Promise<T> {
     if (typeof body !== "function") {
       throw wrongType("body", "a function", body);
     }
     const sandbox = await this.getOrCreateUnpaused(given);
-    let result: T;
-    try {
-      result = await body(sandbox);
-    } catch (error) {
-      const what = error instanceof Error ? error.name : "what was thrown";
-      await sandbox.destroy(`its holder was left by ${what}`).catch((failure: unknown) => {
-        if (!(failure instanceof StaleRefError)) {
-          throw new AggregateError([error, failure], "the holder failed, and so did the destroy");
-        }
-      });
-      throw error;
-    }
-    await sandbox[Symbol.asyncDispose]();
-    return result;
+    return sandbox.use(body);
   }
 
   /**
@@ -200,12 +184,14 @@ export class SandboxSet implements AsyncDisposable {
         promise<number>((done) => place.lease.get(wanted, token, done)));
       if (end?.aborted === true) {
         // It came just before the abort, and nobody wants it any more.
-        place.lease.put();
+        void new SandboxRef(place, id).put();
         throw aborted(end, "wait");
       }
       return new SandboxRef(place, id);
     } catch (error) {
-      this.#empty.push(place);
+      if (!(error instanceof AbortError)) {
+        this.#empty.push(place);
+      }
       throw error;
     }
   }

@@ -31,17 +31,34 @@ pub struct LinuxOptions {
 #[napi]
 pub struct MockBackend {
     pub(crate) core: mock::MockBackend,
-    pub(crate) slow_gets: SlowGets,
+    pub(crate) pace: Pace,
 }
 
-/// Whether a get may take any time in the backend, because that was scripted. Then it is not made on the thread of
-/// JavaScript, which alone could end a hang.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SlowGets(Arc<AtomicBool>);
+/// What the backend does at once, so that it may be done on the thread of JavaScript.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// Whether pausing waits for nobody.
+    pauses: bool,
+    /// Whether a test made any of this slow. That thread alone could end a hang, so it must not be in it.
+    scripted: Arc<AtomicBool>,
+}
 
-impl SlowGets {
-    pub(crate) fn are_scripted(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+impl Pace {
+    /// Of a backend whose sandboxes can keep a pause waiting, but no unpause.
+    pub(crate) fn linux() -> Self {
+        Pace { pauses: false, scripted: Arc::default() }
+    }
+
+    fn mock() -> Self {
+        Pace { pauses: true, scripted: Arc::default() }
+    }
+
+    pub(crate) fn gets_at_once(&self) -> bool {
+        !self.scripted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn puts_at_once(&self) -> bool {
+        self.pauses && self.gets_at_once()
     }
 }
 
@@ -73,7 +90,7 @@ impl MockBackend {
     #[napi(constructor, catch_unwind)]
     #[allow(clippy::new_without_default, reason = "only JavaScript makes them")]
     pub fn new() -> Self {
-        MockBackend { core: mock::MockBackend::new(), slow_gets: SlowGets::default() }
+        MockBackend { core: mock::MockBackend::new(), pace: Pace::mock() }
     }
 
     #[napi(catch_unwind)]
@@ -137,9 +154,10 @@ impl MockBackend {
             _ => mock::MockFault::Fail(fault.cause.unwrap_or_default()),
         };
         let slow = matches!(fault, mock::MockFault::Hang | mock::MockFault::Delay(_));
-        if slow && matches!(operation, MockOperation::Unpause | MockOperation::Death) {
+        use MockOperation::{Death, Pause, Unbind, Unpause};
+        if slow && matches!(operation, Pause | Unpause | Death | Unbind) {
             // For good: what was scripted may be under way.
-            self.slow_gets.0.store(true, Ordering::Relaxed);
+            self.pace.scripted.store(true, Ordering::Relaxed);
         }
         fault
     }

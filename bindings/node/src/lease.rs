@@ -2,15 +2,21 @@
 //! make one costs more than a whole get.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Uint8Array};
 use napi_derive::napi;
-use sandboxset::{Acquire, Error, ErrorCode, GetOptions, Phase, Result, SandboxRef, SandboxState, Task};
+use sandboxset::{
+    Acquire, Error, ErrorCode, GetFuture, GetOptions, Phase, Result, SandboxRef, SandboxState, Task,
+};
+use tokio::sync::oneshot;
 
-use crate::backend::SlowGets;
+use crate::backend::Pace;
 use crate::bridge::{Done, start};
 use crate::cancel::CancelToken;
 use crate::command::CommandOptions;
@@ -25,8 +31,11 @@ use crate::values::{Name, as_millis, millis, os_string, path};
 
 #[napi]
 pub struct Lease {
-    set: Rc<DropElsewhere<sandboxset::SandboxSet>>,
-    slow_gets: SlowGets,
+    /// Weak, so that a set which nobody has any more is closed although a sandbox of it is held.
+    set: Weak<DropElsewhere<sandboxset::SandboxSet>>,
+    pace: Pace,
+    /// A get that found nothing at its first look.
+    begun: RefCell<Option<Pin<Box<GetFuture>>>>,
     held: Rc<RefCell<Option<Arc<SandboxRef>>>>,
 }
 
@@ -39,8 +48,15 @@ pub struct LeaseOptions {
 }
 
 impl Lease {
-    pub(crate) fn new(set: Rc<DropElsewhere<sandboxset::SandboxSet>>, slow_gets: SlowGets) -> Self {
-        Lease { set, slow_gets, held: Rc::default() }
+    pub(crate) fn new(set: Weak<DropElsewhere<sandboxset::SandboxSet>>, pace: Pace) -> Self {
+        Lease { set, pace, begun: RefCell::default(), held: Rc::default() }
+    }
+
+    fn set(&self, env: &Env) -> napi::Result<sandboxset::SandboxSet> {
+        match self.set.upgrade() {
+            Some(set) => Ok(sandboxset::SandboxSet::clone(&set)),
+            None => Err(raise(env, &Error::new(ErrorCode::Closed, Phase::Wait, "the set is closed"))),
+        }
     }
 
     fn held(&self, env: &Env) -> napi::Result<Arc<SandboxRef>> {
@@ -61,20 +77,25 @@ impl Lease {
 
 #[napi]
 impl Lease {
-    /// Takes an idle sandbox if one will do now, and answers its id; else 0.
+    /// Begins a get without options. If a sandbox will do now its id is the answer, and the get is over; else it is 0,
+    /// and `get` goes on with it.
     #[napi(catch_unwind)]
-    pub fn get_idle(&self, env: Env) -> napi::Result<f64> {
-        if self.slow_gets.are_scripted() {
+    pub fn begin_get(&self, env: Env) -> napi::Result<f64> {
+        if !self.pace.gets_at_once() {
             return Ok(0.0);
         }
-        match self.set.get_idle(Acquire::Any) {
-            Ok(Some(core)) => {
+        let mut get = Box::pin(self.set(&env)?.get_or_create_unpaused_async(GetOptions::default()));
+        match get.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(core)) => {
                 let id = core.id().get() as f64;
                 self.held.replace(Some(Arc::new(core)));
                 Ok(id)
             }
-            Ok(None) => Ok(0.0),
-            Err(error) => Err(raise(&env, &error)),
+            Poll::Ready(Err(error)) => Err(raise(&env, &error)),
+            Poll::Pending => {
+                self.begun.replace(Some(get));
+                Ok(0.0)
+            }
         }
     }
 
@@ -87,6 +108,15 @@ impl Lease {
         cancel: Option<&CancelToken>,
         done: Done<'_>,
     ) -> napi::Result<()> {
+        let held = Rc::clone(&self.held);
+        let hold = move |_: &Env, core: SandboxRef| {
+            let id = core.id().get() as f64;
+            held.replace(Some(Arc::new(core)));
+            Ok(id)
+        };
+        if let Some(get) = self.begun.take() {
+            return start(&env, &done, get, hold);
+        }
         let mut options = GetOptions {
             timeout: options.timeout.map(millis),
             no_wait: options.no_wait.unwrap_or_default(),
@@ -98,16 +128,10 @@ impl Lease {
             cancel: cancel.map(|token| token.core.clone()),
             binding: options.binding.map(BindingOptions::read),
         };
-        let held = Rc::clone(&self.held);
-        let hold = move |_: &Env, core: SandboxRef| {
-            let id = core.id().get() as f64;
-            held.replace(Some(Arc::new(core)));
-            Ok(id)
-        };
-        if !self.slow_gets.are_scripted() {
-            return start(&env, &done, self.set.get_or_create_unpaused_async(options), hold);
+        let set = self.set(&env)?;
+        if self.pace.gets_at_once() {
+            return start(&env, &done, set.get_or_create_unpaused_async(options), hold);
         }
-        let set = sandboxset::SandboxSet::clone(&self.set);
         let cancel = options.cancel.take();
         let call = move |cancel: &sandboxset::CancelToken| {
             options.cancel = Some(cancel.clone());
@@ -116,12 +140,38 @@ impl Lease {
         start(&env, &done, Task::run(Phase::Wait, cancel.as_ref(), call), hold)
     }
 
-    /// Gives the sandbox back, never waits, and answers how often it was used. The place is empty then.
+    /// Gives the sandbox back if that takes no time, and answers how often it was used; else 0, and `put_later` does it.
+    /// The place is empty then.
     #[napi(catch_unwind)]
     pub fn put(&self, env: Env) -> napi::Result<f64> {
+        if !self.pace.puts_at_once() {
+            return Ok(0.0);
+        }
         let Some(core) = self.held.take() else { return Err(raise(&env, &empty())) };
-        core.put_at_once().map_err(|error| raise(&env, &error))?;
+        core.put().map_err(|error| raise(&env, &error))?;
         Ok(core.uses() as f64)
+    }
+
+    /// Gives the sandbox back, and answers how often it was used once it is idle. The place is empty at once.
+    #[napi(catch_unwind)]
+    pub fn put_later(&self, env: Env, done: Done<'_>) -> napi::Result<()> {
+        let Some(core) = self.held.take() else { return Err(raise(&env, &empty())) };
+        let (sender, receiver) = oneshot::channel();
+        let told = move |result| {
+            // Whoever is gone wants no answer.
+            let _ = sender.send(result);
+        };
+        let put = core.put_then(told);
+        let uses = core.uses() as f64;
+        let put = async move {
+            let lost = |_| Err(Error::new(ErrorCode::Internal, Phase::Pause, "the put panicked"));
+            match put {
+                Ok(()) => receiver.await.unwrap_or_else(lost),
+                // Without a thread to do it, the only way not to lose the place is to wait after all.
+                Err(_) => core.put(),
+            }
+        };
+        start(&env, &done, put, move |_, ()| Ok(uses))
     }
 
     /// Ends the sandbox, never waits, and answers how often it was used. The place is empty then.

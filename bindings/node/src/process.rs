@@ -13,7 +13,7 @@ use crate::cancel::CancelToken;
 use crate::elsewhere::DropElsewhere;
 use crate::errors::raise;
 use crate::output::Output;
-use crate::values::millis;
+use crate::values::millis_or;
 
 /// How long waits that have no timeout of their own may take: the command's own timeout ends them long before.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
@@ -32,8 +32,15 @@ impl Process {
 #[napi]
 impl Process {
     #[napi(catch_unwind)]
-    pub fn write_stdin(&self, env: Env, data: Uint8Array, done: Done<'_>) -> napi::Result<()> {
-        start(&env, &done, self.core.write_stdin_async(data.to_vec(), FOREVER), |_, ()| Ok(()))
+    pub fn write_stdin(
+        &self,
+        env: Env,
+        data: Uint8Array,
+        timeout: Option<f64>,
+        done: Done<'_>,
+    ) -> napi::Result<()> {
+        let task = self.core.write_stdin_async(data.to_vec(), millis_or(timeout, FOREVER));
+        start(&env, &done, task, |_, ()| Ok(()))
     }
 
     #[napi(catch_unwind)]
@@ -43,9 +50,16 @@ impl Process {
 
     /// The next piece; empty at the end.
     #[napi(catch_unwind)]
-    pub fn read(&self, env: Env, stderr: bool, max_bytes: f64, done: Done<'_>) -> napi::Result<()> {
+    pub fn read(
+        &self,
+        env: Env,
+        stderr: bool,
+        max_bytes: f64,
+        timeout: Option<f64>,
+        done: Done<'_>,
+    ) -> napi::Result<()> {
         let stream = if stderr { OutputStream::Stderr } else { OutputStream::Stdout };
-        let task = self.core.read_async(stream, max_bytes as usize, FOREVER);
+        let task = self.core.read_async(stream, max_bytes as usize, millis_or(timeout, FOREVER));
         start(&env, &done, task, |_, bytes| Ok(Buffer::from(bytes)))
     }
 
@@ -68,7 +82,7 @@ impl Process {
         done: Done<'_>,
     ) -> napi::Result<()> {
         let cancel = cancel.map(|token| &token.core);
-        let task = self.core.wait_async(timeout.map_or(FOREVER, millis), cancel);
+        let task = self.core.wait_async(millis_or(timeout, FOREVER), cancel);
         start(&env, &done, task, |_, output| Ok(Output::from(output)))
     }
 }

@@ -7,7 +7,7 @@ use napi::Env;
 use napi_derive::napi;
 use sandboxset::{Backend, Clock, Phase, Task};
 
-use crate::backend::{LinuxBackend, ManualClock, MockBackend, SlowGets};
+use crate::backend::{LinuxBackend, ManualClock, MockBackend, Pace};
 use crate::bridge::{Done, start};
 use crate::elsewhere::DropElsewhere;
 use crate::errors::raise;
@@ -20,7 +20,7 @@ use crate::values::millis;
 #[napi]
 pub struct SandboxSet {
     core: Rc<DropElsewhere<sandboxset::SandboxSet>>,
-    slow_gets: SlowGets,
+    pace: Pace,
 }
 
 /// Makes a set, on a worker: an image may have to be unpacked, and a keeper to be found. With neither backend nor
@@ -41,11 +41,11 @@ pub fn open(
     let mut config = config.read();
     config.clock = clock.map_or(Clock::System, |clock| Clock::Manual(Arc::clone(&clock.core)));
     config.parent = parent.map(|parent| sandboxset::SandboxSet::clone(&parent.core));
-    let (backend, slow_gets): (Option<Arc<dyn Backend>>, SlowGets) = match (linux, mock, parent) {
-        (Some(linux), ..) => (Some(Arc::clone(&linux.core)), SlowGets::default()),
-        (None, Some(mock), _) => (Some(Arc::new(mock.core.clone())), mock.slow_gets.clone()),
-        (None, None, Some(parent)) => (Some(Arc::clone(parent.core.backend())), parent.slow_gets.clone()),
-        (None, None, None) => (None, SlowGets::default()),
+    let (backend, pace): (Option<Arc<dyn Backend>>, Pace) = match (linux, mock, parent) {
+        (Some(linux), ..) => (Some(Arc::clone(&linux.core)), Pace::linux()),
+        (None, Some(mock), _) => (Some(Arc::new(mock.core.clone())), mock.pace.clone()),
+        (None, None, Some(parent)) => (Some(Arc::clone(parent.core.backend())), parent.pace.clone()),
+        (None, None, None) => (None, Pace::linux()),
     };
     let call = move |_: &_| {
         let backend = match backend {
@@ -55,7 +55,7 @@ pub fn open(
         sandboxset::SandboxSet::new(backend, spec, config)
     };
     start(&env, &done, Task::run(Phase::Configure, None, call), move |_, core| {
-        Ok(SandboxSet { core: Rc::new(DropElsewhere::new(core)), slow_gets })
+        Ok(SandboxSet { core: Rc::new(DropElsewhere::new(core)), pace })
     })
 }
 
@@ -64,7 +64,7 @@ impl SandboxSet {
     /// A place for a sandbox of this set, empty yet.
     #[napi(catch_unwind)]
     pub fn lease(&self) -> Lease {
-        Lease::new(Rc::clone(&self.core), self.slow_gets.clone())
+        Lease::new(Rc::downgrade(&self.core), self.pace.clone())
     }
 
     #[napi(catch_unwind)]

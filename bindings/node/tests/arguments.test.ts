@@ -116,7 +116,7 @@ test("arguments of a ref", async () => {
     (args) => sandbox.exec(args));
   await refused("env", [...NO_OBJECTS, { A: 1 }], exec("env"));
   await refused("cwd", [...NO_TEXTS, "relative", "/proc/self"], exec("cwd"));
-  await refused("stdin", [1, true, null, {}], exec("stdin"));
+  await refused("stdin", [1, true, null, {}, "text", "stream"], exec("stdin"));
   await refused("stdin", ["text", 1], (stdin) => sandbox.spawn(["x"], { stdin }));
   await refused("timeoutMs", [...NO_TIMES, 0], exec("timeoutMs"));
   await refused("graceMs", NO_TIMES, exec("graceMs"));

@@ -14,7 +14,7 @@ test("how a command ended is in its output", { skip }, async () => {
   await using pool = await SandboxSet.open({ maxSize: 1, env: { FROM: "set" } });
   await using sandbox = await pool.getOrCreateUnpaused();
   const sh = (script: string, options = {}) => sandbox.exec(["/bin/sh", "-c", script], options);
-  const out = await sh("echo $FROM $MINE; cat; pwd >&2; exit 3", { env: { MINE: "command" }, stdin: "ünï\n", cwd: "/tmp" });
+  const out = await sh("echo $FROM $MINE; cat; pwd >&2; exit 3", { env: { MINE: "command" }, stdin: Buffer.from("ünï\n"), cwd: "/tmp" });
   assert.deepEqual([out.outcome, out.exitCode, out.signal, out.success], ["exited", 3, undefined, false]);
   assert.deepEqual([out.stdout, out.stderr], ["set command\nünï\n", "/tmp\n"]);
   assert.ok(out.usage.wallMs > 0 && out.usage.peakMemoryBytes > 0);

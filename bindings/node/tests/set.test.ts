@@ -29,14 +29,16 @@ test("a stale ref says so and never touches the next holder", async () => {
   const old = await pool.getOrCreateUnpaused();
   await old.put();
   const next = await pool.getOrCreateUnpaused();
+  assert.deepEqual([old.scratchDir, old.uses, old.hostScratchDir], [next.scratchDir, 1, undefined]);
   for (const call of [
     () => old.put(), () => old.destroy(), () => old.exec(["true"]), () => old.readFile("a"), () => old.usage(),
-    () => old.connect(), () => old.taint("no"), () => old.ageMs, () => old.scratchDir,
+    () => old.connect(), () => old.ageMs,
   ]) {
     const error = await failure(StaleRefError, async () => call());
     assert.equal(error.sandboxId, old.id);
     assert.match(error.message, /was put/);
   }
+  old.taint("not mine any more");
   assert.equal(next.state, "held");
   await next.destroy("it looked at me");
   const error = await failure(StaleRefError, next.put());

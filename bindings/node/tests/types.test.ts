@@ -10,7 +10,7 @@ export async function wellTyped(): Promise<void> {
   await using pool: SandboxSet = await SandboxSet.open(options);
   const binding: LateBinding = { secrets: { token: Buffer.from("x") } };
   await using sandbox = await pool.getOrCreateUnpaused({ timeoutMs: 1, signal: AbortSignal.timeout(1), binding });
-  const output: Output = await sandbox.exec(["a"] as const, { stdin: "text" });
+  const output: Output = await sandbox.exec(["a"] as const, { stdin: Buffer.from("text") });
   const code: number | undefined = output.exitCode;
   const report: CloseReport = await pool.close({ deadlineMs: 1 });
   const answer: string = await pool.use((held) => held.scratchDir);

@@ -134,8 +134,10 @@ impl Stream for LeasedStream {
 impl Read for LeasedStream {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let result = self.check()?.read(buffer);
-        // What came when the lease was over may be the next holder's.
-        self.check()?;
+        // What came when the lease was over may be the next holder's. A death that came with it is told by the stream.
+        if !forked::in_forked_child() && !self.entry.is_held(self.generation) {
+            return Err(std::io::Error::other(stale(&self.entry, Phase::Connect)));
+        }
         result
     }
 }
