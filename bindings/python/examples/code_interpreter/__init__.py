@@ -1,0 +1,1 @@
+"""A code interpreter for AI agents, over HTTP: one warm sandbox for each conversation."""
