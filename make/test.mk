@@ -39,6 +39,10 @@ test-node: node-package
 # agent is missing, and one that says how its agent is started.
 CONFORMANCE_LANGUAGES := c
 CONFORMANCE_AGENTS :=
+CONFORMANCE_LANGUAGES += python python_asyncio
+CONFORMANCE_PYTHON := $(TEST_VENV)/bin/python tests/conformance/agents/python/agent.py
+CONFORMANCE_AGENTS += SANDBOXSET_AGENT_PYTHON="$(CONFORMANCE_PYTHON)"
+CONFORMANCE_AGENTS += SANDBOXSET_AGENT_PYTHON_ASYNCIO="$(CONFORMANCE_PYTHON) --asyncio"
 
 CONFORMANCE_LANGUAGES += node
 CONFORMANCE_AGENTS += SANDBOXSET_AGENT_NODE="node $(NODE_DIR)/project/agent.mjs"

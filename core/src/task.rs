@@ -67,6 +67,19 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
+impl Task<()> {
+    /// Runs a job that must be done, here if there is no thread for it. Dropping the task does not stop it.
+    pub(crate) fn of_job(phase: Phase, job: threads::Job) -> Self {
+        let (sender, receiver) = oneshot::channel();
+        threads::run_anyway(Box::new(move || {
+            job();
+            // Whoever is gone does not wait for it.
+            let _ = sender.send(Ok(()));
+        }));
+        Task { phase, answer: Answer::Coming(receiver), cancel: CancelToken::new(), _registration: None }
+    }
+}
+
 impl<T> Future for Task<T> {
     type Output = Result<T>;
 

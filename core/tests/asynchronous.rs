@@ -349,20 +349,21 @@ fn a_task_with_a_late_binding_that_is_dropped_puts_the_sandbox() {
 #[test]
 fn a_put_at_once_leaves_a_slow_pause_to_a_worker() {
     let (set, mock) = set(one());
-    get(&set).put_at_once().unwrap();
+    assert!(get(&set).put_at_once().unwrap().is_none());
     assert_eq!((set.stats().idle, mock.paused()), (1, 1));
     let sandbox = get(&set);
     mock.fault_always(MockOperation::Pause, Some(MockFault::Hang));
-    sandbox.put_at_once().unwrap();
-    assert_eq!(sandbox.put_at_once().err().unwrap().code(), ErrorCode::StaleRef);
+    let rest = sandbox.put_at_once().unwrap().unwrap();
+    assert_eq!(code(sandbox.put_at_once()), ErrorCode::StaleRef);
     assert!(mock.wait_for_hangs(MockOperation::Pause, 1, HANG));
     assert_eq!(set.stats().idle, 0);
     mock.release_hangs();
-    until(&set, "idle", |stats| stats.idle == 1);
-    assert_eq!((mock.paused(), mock.live()), (1, 1));
+    block_on(rest).unwrap();
+    assert_eq!((set.stats().idle, mock.paused(), mock.live()), (1, 1, 1));
 
     mock.fault_always(MockOperation::Pause, Some(MockFault::Fail("stuck".into())));
-    get(&set).put_at_once().unwrap();
+    // What is left is done although nobody waits for it.
+    drop(get(&set).put_at_once().unwrap());
     until(&set, "destroyed", |stats| stats.destroyed == 1);
     assert_eq!(mock.live(), 0);
     check(&set.stats());
@@ -374,18 +375,18 @@ fn a_put_at_once_hands_over_to_who_waits_and_takes_back_what_was_bound() {
     let held = get(&set);
     let mut waiting = ByHand::new(set.get_or_create_unpaused_async(patient()));
     assert!(waiting.poll().is_pending());
-    held.put_at_once().unwrap();
+    assert!(held.put_at_once().unwrap().is_none());
     waiting.await_alarm();
     let Poll::Ready(Ok(sandbox)) = waiting.poll() else { panic!("it goes on") };
     assert_eq!(mock.calls(MockOperation::Pause), 0);
-    sandbox.put_at_once().unwrap();
+    assert!(sandbox.put_at_once().unwrap().is_none());
 
     let limits = LateLimits { pids: Some(2), ..LateLimits::default() };
     let binding = LateBinding { limits, ..LateBinding::default() };
     let options = GetOptions { binding: Some(binding), ..patient() };
     let bound = block_on(set.get_or_create_unpaused_async(options)).unwrap();
-    bound.put_at_once().unwrap();
-    until(&set, "idle", |stats| stats.idle == 1);
+    block_on(bound.put_at_once().unwrap().unwrap()).unwrap();
+    assert_eq!(set.stats().idle, 1);
     assert_eq!(mock.calls(MockOperation::Unbind), 1);
 }
 

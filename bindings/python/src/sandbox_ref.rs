@@ -54,12 +54,12 @@ impl SandboxRef {
     }
 
     /// Ends the ref by `end`.
-    pub(crate) fn end(
+    pub(crate) fn end<T: Send>(
         &self,
         py: Python<'_>,
         phase: Phase,
-        end: impl FnOnce(&sandboxset::SandboxRef) -> sandboxset::Result<()> + Send,
-    ) -> PyResult<()> {
+        end: impl FnOnce(&sandboxset::SandboxRef) -> sandboxset::Result<T> + Send,
+    ) -> PyResult<T> {
         self.released.store(true, Ordering::Release);
         detached(py, phase, || end(&self.core))
     }

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sandboxset
-from aio_support import HANG, balanced, eventually, run, threads
+from aio_support import HANG, balanced, cancelled, eventually, run, threads
 from conftest import PATIENCE
 from sandboxset import aio
 
@@ -318,13 +318,18 @@ def test_a_slow_pause_does_not_hold_up_the_loop(mock: sandboxset.MockBackend) ->
     async def main() -> None:
         async with aio.SandboxSet(mock, max_size=1) as pool:
             mock.fault_always("pause", HANG)
-            async with pool.get_or_create_unpaused():
-                pass
-            # The put is over, and the pause hangs elsewhere.
+            sandbox = await pool.get_or_create_unpaused()
+            putting = asyncio.ensure_future(sandbox.put())
+            # The pause hangs elsewhere, and the ref is stale already.
             await eventually(lambda: mock.calls("pause") == 1)
+            assert not putting.done() and sandbox.state == "stale"
+            await cancelled(putting)
             assert (pool.stats().idle, mock.live()) == (0, 1)
             mock.release_hangs()
             await eventually(lambda: pool.stats().idle == 1)
+            async with pool.get_or_create_unpaused():
+                pass
+            assert pool.stats().idle == 1
             await balanced(mock, pool)
 
     run(main())

@@ -12,9 +12,10 @@ use super::leased::{LeasedProcess, LeasedStream};
 use super::sandbox_ref::MAX_CALL_BYTES;
 use super::slots::Lease;
 use crate::sandbox::{Killer, check_sandbox_path, is_callers_mistake, panic_error};
+use crate::threads::Job;
 use crate::{
     BackendSandbox, CancelToken, Command, Connection, DirEntry, Error, ErrorCode, EventKind, Outcome, Output,
-    Phase, Process, Result, Reuse, Stdin, Usage, forked, threads,
+    Phase, Process, Result, Reuse, Stdin, Usage, forked,
 };
 
 /// A lease and its sandbox. Clones share the lease, so that a call can go on elsewhere; when the lease ends, by
@@ -113,19 +114,16 @@ impl Hold {
         }
     }
 
-    /// As `put`, for a thread that must not wait.
-    pub(super) fn put_at_once(&self) {
+    /// As `put`, for a thread that must not wait; answers what is left to do.
+    pub(super) fn put_at_once(&self) -> Option<Job> {
         if !self.begin_put() {
-            return;
+            return None;
         }
         if self.bound.is_none() {
             return self.entry.set.put_at_once(&self.entry, self.lease);
         }
         let hold = self.clone();
-        if let Err(job) = threads::run(Box::new(move || hold.end_put())) {
-            // Without a thread to do it, the only way not to lose the place is to wait after all.
-            job();
-        }
+        Some(Box::new(move || hold.end_put()))
     }
 
     /// `false` if the sandbox is destroyed instead.

@@ -14,7 +14,7 @@ use super::slots::{Admission, Delivery, Effect, Lease, Loan, Refusal, Released, 
 use super::waiters::Waiter;
 use crate::clock::{self, Clock, Timer};
 use crate::sandbox::Killer;
-use crate::threads;
+use crate::threads::{self, Job};
 use crate::{Backend, CancelToken, Config, Error, ErrorCode, Phase, Result, Reuse, SandboxSpec};
 
 /// A set. Locks are taken one at a time and never across a backend call, an effect or an observer.
@@ -134,12 +134,13 @@ impl Inner {
         self.take_back(entry, lease);
     }
 
-    /// As `put`, for a thread that must not wait.
-    pub(super) fn put_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+    /// As `put`, for a thread that must not wait; answers what is left to do.
+    pub(super) fn put_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) -> Option<Job> {
         if self.config.reuse == Reuse::Reset {
-            return self.start_reset(entry, lease);
+            self.start_reset(entry, lease);
+            return None;
         }
-        self.take_back_at_once(entry, lease);
+        self.take_back_at_once(entry, lease)
     }
 
     /// What to do with a running sandbox whose lease has ended: pause it and make it idle, or hand it over.
@@ -151,25 +152,21 @@ impl Inner {
         self.release(entry, lease, entry.guard.pause());
     }
 
-    /// As `take_back`, for a thread that must not wait: a pause that takes long goes on on a worker.
-    pub(super) fn take_back_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) {
+    /// As `take_back`, for a thread that must not wait; answers what is left to do if the pause takes long.
+    fn take_back_at_once(self: &Arc<Self>, entry: &Arc<Entry>, lease: Lease) -> Option<Job> {
         if self.somebody_waits() && self.decide(|slots, effects| slots.hand_over(lease, effects)).is_some() {
-            return;
+            return None;
         }
         let paused = match entry.guard.pause_at_once() {
-            Ok(false) => {
-                let (set, late_entry) = (Arc::clone(self), Arc::clone(entry));
-                let job = move || set.release(&late_entry, lease, late_entry.guard.go_on_pausing());
-                if let Err(job) = threads::run(Box::new(job)) {
-                    // Without a thread to do it, the only way not to lose the place is to wait after all.
-                    job();
-                }
-                return;
-            }
             Ok(true) => Ok(()),
+            Ok(false) => {
+                let (set, entry) = (Arc::clone(self), Arc::clone(entry));
+                return Some(Box::new(move || set.release(&entry, lease, entry.guard.go_on_pausing())));
+            }
             Err(error) => Err(error),
         };
         self.release(entry, lease, paused);
+        None
     }
 
     /// Makes a sandbox idle that was paused, or ends it.
@@ -189,7 +186,9 @@ impl Inner {
             slots.decline(loan.lease);
             loan.occupant.decline(loan.lease.generation);
         });
-        self.take_back_at_once(&loan.occupant, loan.lease);
+        if let Some(rest) = self.take_back_at_once(&loan.occupant, loan.lease) {
+            threads::run_anyway(rest);
+        }
     }
 
     /// Ends a sandbox that is out, if the lease still is the current one.

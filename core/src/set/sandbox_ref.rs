@@ -10,8 +10,8 @@ use super::hold::Hold;
 use super::slots::Lease;
 use crate::sandbox::Killer;
 use crate::{
-    CancelToken, Command, Connection, DirEntry, Output, Phase, Process, Result, SandboxId, Usage, Worker,
-    forked,
+    CancelToken, Command, Connection, DirEntry, Output, Phase, Process, Result, SandboxId, Task, Usage,
+    Worker, forked,
 };
 
 /// One caller's hold on one sandbox, from a get until `put` or `destroy`, exactly once. Thread-safe.
@@ -80,15 +80,14 @@ impl SandboxRef {
         Ok(())
     }
 
-    /// As [`SandboxRef::put`], for a thread that must not wait: what does not end at once goes on on a worker, and the
-    /// sandbox is idle only then. A sandbox whose processes do not stop can hold up a put for seconds.
-    pub fn put_at_once(&self) -> Result<()> {
+    /// As [`SandboxRef::put`], for a thread that must not wait. `None` if that was all; else the rest, which is done on a
+    /// worker, also when the task is dropped: a sandbox whose processes do not stop can hold up a put for seconds.
+    pub fn put_at_once(&self) -> Result<Option<Task<()>>> {
         forked::refuse_in_child(Phase::Use)?;
         if !self.hold.entry.end_lease(self.hold.lease.generation) {
             return Err(self.hold.stale(Phase::Use));
         }
-        self.hold.put_at_once();
-        Ok(())
+        Ok(self.hold.put_at_once().map(|rest| Task::of_job(Phase::Pause, rest)))
     }
 
     /// Ends the sandbox; the reason is kept and shown by any later call. Does not wait for the teardown.

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 use sandboxset::{CancelToken, Connection, Error, ErrorCode, Phase, Result, Task};
 
 use super::operation::Operation;
-use super::pieces::{FETCH_BYTES, Pieces};
+use super::pieces::Pieces;
 use crate::arguments::{Optional, bytes, not_picklable, seconds_or};
 use crate::connection::{STREAM_TIMEOUT, failure, lost, transient};
 use crate::errors::raise;
@@ -54,10 +54,10 @@ impl AsyncConnection {
         let line = Line { is_closed: AtomicBool::new(false), interrupt: core.interrupter() };
         let (line, reader) = (Arc::new(line), Arc::new(Mutex::new(reader)));
         let reader_line = Arc::clone(&line);
-        let fetch = move || {
+        let fetch = move |max_bytes| {
             let (reader, line) = (Arc::clone(&reader), Arc::clone(&reader_line));
             Task::run(Phase::Connect, None, move |_| {
-                let fetched = fetch(&mut reader.lock());
+                let fetched = fetch(&mut reader.lock(), max_bytes);
                 line.check()?;
                 fetched
             })
@@ -128,8 +128,8 @@ impl Drop for AsyncConnection {
 }
 
 /// Waits for a piece, for however long.
-fn fetch(connection: &mut Connection) -> Result<Vec<u8>> {
-    let mut buffer = vec![0; FETCH_BYTES];
+fn fetch(connection: &mut Connection, max_bytes: usize) -> Result<Vec<u8>> {
+    let mut buffer = vec![0; max_bytes];
     loop {
         match connection.read(&mut buffer) {
             Ok(length) => {

@@ -27,8 +27,8 @@ pub(crate) mod module {
     use super::process::AsyncProcess;
     #[pymodule_export]
     use super::sandbox_ref::{
-        begin_call, begin_command, begin_connect, begin_list_dir, begin_log, begin_read_file, begin_remove,
-        begin_usage, begin_write_file, leave, put,
+        begin_call, begin_command, begin_connect, begin_leave, begin_list_dir, begin_log, begin_put,
+        begin_read_file, begin_remove, begin_usage, begin_write_file,
     };
     #[pymodule_export]
     use super::set::{

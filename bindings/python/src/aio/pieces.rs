@@ -9,19 +9,16 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 use sandboxset::{Result, Task};
 
-/// How much one fetch reads; what a pipe holds.
-pub(super) const FETCH_BYTES: usize = 64 << 10;
-
 /// What comes piece by piece, for one reader at a time.
 pub(super) struct Pieces {
-    fetch: Box<dyn Fn() -> Task<Vec<u8>> + Send + Sync>,
+    fetch: Box<dyn Fn(usize) -> Task<Vec<u8>> + Send + Sync>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     coming: Option<Task<Vec<u8>>>,
-    /// What was fetched and not read yet.
+    /// What was fetched for somebody who is gone, and more than the next one asked for.
     rest: Vec<u8>,
     has_ended: bool,
 }
@@ -33,8 +30,9 @@ pub(super) struct NextPiece {
 }
 
 impl Pieces {
-    /// Reads by `fetch`, which answers nothing at the end. At most one fetch is under way.
-    pub(super) fn new(fetch: impl Fn() -> Task<Vec<u8>> + Send + Sync + 'static) -> Arc<Self> {
+    /// Reads by `fetch` up to so many bytes; none is the end. At most one fetch is under way, and only what is asked for is
+    /// fetched.
+    pub(super) fn new(fetch: impl Fn(usize) -> Task<Vec<u8>> + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Pieces { fetch: Box::new(fetch), state: Mutex::default() })
     }
 
@@ -49,7 +47,7 @@ impl Future for NextPiece {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Vec<u8>>> {
         let mut state = self.pieces.state.lock();
         if state.rest.is_empty() && !state.has_ended {
-            let coming = state.coming.get_or_insert_with(|| (self.pieces.fetch)());
+            let coming = state.coming.get_or_insert_with(|| (self.pieces.fetch)(self.max_bytes));
             let fetched = ready!(Pin::new(coming).poll(context));
             state.coming = None;
             state.rest = fetched?;

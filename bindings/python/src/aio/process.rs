@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 use sandboxset::{OutputStream, Phase};
 
 use super::operation::Operation;
-use super::pieces::{FETCH_BYTES, Pieces};
+use super::pieces::Pieces;
 use crate::arguments::{Optional, bytes, choice, not_picklable, seconds_or};
 use crate::cancel::token;
 use crate::output::Output;
@@ -40,7 +40,7 @@ impl AsyncProcess {
         let core = Arc::new(core);
         let pieces = |stream| {
             let core = Arc::clone(&core);
-            Pieces::new(move || core.read_async(stream, FETCH_BYTES, FOREVER))
+            Pieces::new(move |max_bytes| core.read_async(stream, max_bytes, FOREVER))
         };
         let (stdout, stderr) = (pieces(OutputStream::Stdout), pieces(OutputStream::Stderr));
         AsyncProcess { core: DropDetached::new(Killed(core)), stdout, stderr }

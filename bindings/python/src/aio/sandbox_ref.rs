@@ -16,20 +16,28 @@ use crate::output::{Output, Usage};
 use crate::reports::DirEntry;
 use crate::sandbox_ref::{CALL_TIMEOUT, FILE_MODE, LIST_ENTRIES, LOG_BYTES, READ_BYTES, SandboxRef};
 
-/// Gives the sandbox back, without waiting for anything.
+/// Gives the sandbox back. Nothing if that is all, else the operation that is the rest of it.
 #[pyfunction]
-pub(crate) fn put(py: Python<'_>, sandbox: &Bound<'_, SandboxRef>) -> PyResult<()> {
-    sandbox.get().end(py, Phase::Pause, sandboxset::SandboxRef::put_at_once)
+pub(crate) fn begin_put(py: Python<'_>, sandbox: &Bound<'_, SandboxRef>) -> PyResult<Option<Operation>> {
+    let rest = sandbox.get().end(py, Phase::Pause, sandboxset::SandboxRef::put_at_once)?;
+    Ok(rest.map(rest_of_put))
 }
 
 /// Puts the sandbox, or destroys it if an exception leaves the block, unless either was done before.
 #[pyfunction]
-pub(crate) fn leave(
+pub(crate) fn begin_leave(
     py: Python<'_>,
     sandbox: &Bound<'_, SandboxRef>,
     exc_type: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    sandbox.get().leave(py, exc_type, sandboxset::SandboxRef::put_at_once)
+) -> PyResult<Option<Operation>> {
+    let mut rest = None;
+    let put = |core: &sandboxset::SandboxRef| core.put_at_once().map(|task| rest = task);
+    sandbox.get().leave(py, exc_type, put)?;
+    Ok(rest.map(rest_of_put))
+}
+
+fn rest_of_put(rest: Task<()>) -> Operation {
+    Operation::new(Phase::Pause, rest, |_, ()| Ok(()))
 }
 
 /// Runs a command to its end, or only starts it if it is to `stream`.

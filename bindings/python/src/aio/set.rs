@@ -1,5 +1,6 @@
 //! The calls of a set, for tasks.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use pyo3::IntoPyObjectExt;
@@ -8,9 +9,10 @@ use sandboxset::{Phase, Task};
 
 use super::operation::Operation;
 use crate::arguments::{Optional, integer, seconds_or};
+use crate::errors::raise;
 use crate::reports::{CloseReport, IsolationReport};
 use crate::set::{DEADLINE, PREWARM, SandboxSet, get_options};
-use crate::wait::detached;
+use crate::wait::poll_once;
 
 /// A `SandboxRef` if one is idle, else the operation that gives one.
 #[pyfunction]
@@ -25,12 +27,14 @@ pub(crate) fn begin_get<'py>(
     binding: Optional<'py>,
 ) -> PyResult<Py<PyAny>> {
     let options = get_options(timeout, no_wait, &acquire, &cancel, &binding)?;
-    let core = set.get().core();
-    let idle = options.cancel.is_none() && options.binding.is_none();
-    if idle && let Some(core) = detached(py, Phase::Wait, || core.get_idle(options.acquire))? {
+    let mut future = set.get().core().get_or_create_unpaused_async(options);
+    // Most gets find something idle. A waker is needed by those who wait, and is told at their first poll.
+    let first = py.detach(|| poll_once(&mut future));
+    if let Poll::Ready(result) = first {
+        let core = result.map_err(|error| raise(py, error))?;
         return set.get().hand_out(py, core).into_py_any(py);
     }
-    let (future, set) = (core.get_or_create_unpaused_async(options), set.clone().unbind());
+    let set = set.clone().unbind();
     let hand_out = move |py: Python<'_>, core| Ok(set.bind(py).get().hand_out(py, core));
     Operation::new(Phase::Wait, future, hand_out).into_py_any(py)
 }

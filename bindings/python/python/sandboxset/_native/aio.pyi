@@ -19,17 +19,17 @@ __all__ = [
     "begin_drain",
     "begin_get",
     "begin_isolation_report",
+    "begin_leave",
     "begin_list_dir",
     "begin_log",
     "begin_next",
     "begin_prewarm",
+    "begin_put",
     "begin_read_file",
     "begin_remove",
     "begin_shrink",
     "begin_usage",
     "begin_write_file",
-    "leave",
-    "put",
 ]
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -144,8 +144,8 @@ def begin_remove(sandbox: SandboxRef, path: Name) -> Operation: ...
 def begin_usage(sandbox: SandboxRef) -> Operation: ...
 def begin_log(sandbox: SandboxRef, max_bytes: int | None) -> Operation: ...
 def begin_next(stream: EventStream, timeout: float | None) -> Operation: ...
-def put(sandbox: SandboxRef) -> None:
-    """Gives the sandbox back, without waiting for anything."""
+def begin_put(sandbox: SandboxRef) -> Operation | None:
+    """Gives the sandbox back. Nothing if that is all, else the operation that is the rest of it."""
 
-def leave(sandbox: SandboxRef, exc_type: _ExcType) -> None:
+def begin_leave(sandbox: SandboxRef, exc_type: _ExcType) -> Operation | None:
     """Puts the sandbox, or destroys it if an exception leaves the block, unless either was done before."""

@@ -35,10 +35,12 @@ class SandboxRef:
     async def put(self) -> None:
         """Give the sandbox back, paused and idle, or straight to the oldest waiter.
 
-        Waits for nothing: a pause that takes long goes on in the background. A sandbox that cannot be reused is
-        destroyed instead, without an error. A second put is a ``StaleRefError``.
+        The ref is stale at once; what is awaited is a pause that takes long, and that goes on when it is cancelled. A
+        sandbox that cannot be reused is destroyed instead, without an error. A second put is a ``StaleRefError``.
         """
-        _native.aio.put(self._ref)
+        rest = _native.aio.begin_put(self._ref)
+        if rest is not None:
+            await finish(rest)
 
     async def destroy(self, reason: str | None = None) -> None:
         """End the sandbox; the reason is kept and shown by any later call. Does not wait for the teardown."""
@@ -210,7 +212,9 @@ class SandboxRef:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _native.aio.leave(self._ref, exc_type)
+        rest = _native.aio.begin_leave(self._ref, exc_type)
+        if rest is not None:
+            await finish(rest)
 
     def __repr__(self) -> str:
         return f"<aio.{repr(self._ref)[1:]}"

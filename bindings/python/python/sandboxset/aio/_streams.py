@@ -71,7 +71,7 @@ class Process:
     async def wait(self, *, timeout: float | None = None, cancel: _native.CancelToken | None = None) -> _native.Output:
         """Wait for the end of the command. A timeout, by default none, or a cancel leaves it running.
 
-        What was not read is in the output, bounded. Later calls answer the same output again.
+        What was not read is in the output, bounded; what a cancelled read took is the next read's. Later calls answer the same output again.
         """
         return cast(_native.Output, await finish(self._native.begin_wait(timeout, cancel)))
 
