@@ -12,7 +12,8 @@ use sandboxset::{
 };
 
 use crate::fork_support::{
-    SOON, Server, ask, child_spec, fork, odd_parent, parent, refused, request, server_spec, signal_server,
+    SOON, Server, ask, child_spec, fork, odd_parent, parent, parent_of, refused, request, server_spec,
+    signal_server,
 };
 use crate::support::{HANG, TestSandbox, eventually, sandbox_from, skip};
 
@@ -272,7 +273,9 @@ fn a_server_that_misbehaves_fails_its_own_forks_only() {
 
 #[test]
 fn a_stopped_parent_costs_a_fork_its_time_and_can_be_forked_again() {
-    let Some(parent) = parent() else { return };
+    // None waits, which would need nothing of it.
+    let options = LinuxOptions { shells: Some(0), ..LinuxOptions::default() };
+    let Some(parent) = parent_of(options, "/code/zygote") else { return };
     signal_server(&parent, "STOP");
     assert_eq!(refused(&parent, SOON).code(), ErrorCode::Timeout);
     signal_server(&parent, "CONT");
