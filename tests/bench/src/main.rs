@@ -22,6 +22,7 @@ mod machine;
 mod measure;
 mod neighbour_rows;
 mod peers;
+mod published;
 mod python_rows;
 mod report;
 mod set_rows;
@@ -114,6 +115,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     }
     println!("\n{}", report::table(&rows));
     println!("{}", report::goals(&rows));
+    println!("{}", published::beside(rows.iter().map(|row| row.name.as_str())));
     print!("{}", report::missing(&rows));
     report::write_json(&options.results, &rows)
         .map_err(|error| format!("{}: {error}", options.results.display()))?;
