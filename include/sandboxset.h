@@ -724,6 +724,87 @@ typedef struct sandboxset_layer {
   uint32_t reserved;
 } sandboxset_layer;
 
+// A command that is started with the sandbox and lives as long as it. Initialise it with sandboxset_runtime_init.
+//
+// It listens on the stream socket that its environment variable SANDBOXSET_SOCKET names, then writes "READY\n" to
+// file descriptor 3; only then is the sandbox handed out. See sandboxset_ref_connect and sandboxset_ref_call.
+typedef struct sandboxset_runtime {
+  // sizeof(sandboxset_runtime).
+  size_t struct_size;
+  // The program and its arguments, never a shell, and a final NULL. Required.
+  const char *const *args;
+  // "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
+  const char *const *env;
+  // Milliseconds that it may take to become ready; default 30000.
+  uint64_t ready_timeout_ms;
+  // 1 if it is a fork server, so that its sandboxes can be parents; default 0. sandboxset_zygote.h has one. In a set
+  // with a parent the arguments are what each fork is told, not a program that is started.
+  uint32_t forks;
+  // Must be 0.
+  uint32_t reserved;
+  // Paths: files and directories of the host that it needs beside the root file system, and a final NULL. Sandboxes
+  // see them read-only at the same places. Default NULL: none.
+  const char *const *brings;
+} sandboxset_runtime;
+
+// A Python process that answers calls with a function, or that is forked to make such processes. Initialise it with
+// sandboxset_python_runtime_init.
+//
+// Without a handler it is a fork server: a set with it can be the parent of others, whose sandboxes start with
+// everything in `preload` imported. With a handler its sandboxes answer sandboxset_ref_call, forked or not. It needs
+// CPython 3.9 or newer, and brings its own files.
+typedef struct sandboxset_python_runtime {
+  // sizeof(sandboxset_python_runtime).
+  size_t struct_size;
+  // Modules that are imported before the sandbox is ready, in this order, and a final NULL. Of a fork server none
+  // may start a thread. Default NULL: none.
+  const char *const *preload;
+  // The function that answers, as "module:function"; modules are searched in /code first. It takes and returns
+  // bytes; an exception in it is HANDLER_FAILED for the caller, and the runtime lives on. NULL, the default: it is a
+  // fork server.
+  const char *handler;
+  // A path: the interpreter as the sandbox sees it. NULL, the default: `python3`, searched for in PATH.
+  const char *interpreter;
+  // Paths: what of the host the interpreter needs, if it is none of the root file system, and a final NULL.
+  // Sandboxes see them read-only at the same places. Default NULL: nothing.
+  const char *const *brings;
+  // Paths: directories of the host with more modules, and a final NULL. Sandboxes see them read-only at the same
+  // places. Default NULL: none.
+  const char *const *paths;
+  // "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
+  const char *const *env;
+  // Milliseconds that it may take to become ready; default 30000.
+  uint64_t ready_timeout_ms;
+  // 1 if the handler takes what was sent as JSON and returns what can be sent as such; default 0.
+  uint32_t json;
+  // Must be 0.
+  uint32_t reserved;
+} sandboxset_python_runtime;
+
+// A Node process that answers calls with a function. It cannot be forked, so a set with it is no parent. Initialise it
+// with sandboxset_node_runtime_init.
+typedef struct sandboxset_node_runtime {
+  // sizeof(sandboxset_node_runtime).
+  size_t struct_size;
+  // The function that answers, as "module:function": a file of /code, with or without its ending, or a module that
+  // Node finds by itself. It takes a Buffer and returns bytes or a string, or a promise of them; an exception in it
+  // is HANDLER_FAILED for the caller, and the runtime lives on. Required.
+  const char *handler;
+  // A path: the interpreter as the sandbox sees it. NULL, the default: `node`, searched for in PATH.
+  const char *interpreter;
+  // Paths: what of the host the interpreter needs, if it is none of the root file system, and a final NULL.
+  // Sandboxes see them read-only at the same places. Default NULL: nothing.
+  const char *const *brings;
+  // "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
+  const char *const *env;
+  // Milliseconds that it may take to become ready; default 30000.
+  uint64_t ready_timeout_ms;
+  // 1 if the handler takes what was sent as JSON and returns what can be sent as such; default 0.
+  uint32_t json;
+  // Must be 0.
+  uint32_t reserved;
+} sandboxset_node_runtime;
+
 // Limits of one sandbox, all its processes together. Initialise it with sandboxset_limits_init.
 typedef struct sandboxset_limits {
   // sizeof(sandboxset_limits).
@@ -745,26 +826,6 @@ typedef struct sandboxset_limits {
   // Must be 0.
   uint32_t reserved;
 } sandboxset_limits;
-
-// A command that is started with the sandbox and lives as long as it. Initialise it with sandboxset_runtime_init.
-//
-// It listens on the stream socket that its environment variable SANDBOXSET_SOCKET names, then writes "READY\n" to
-// file descriptor 3; only then is the sandbox handed out. See sandboxset_ref_connect and sandboxset_ref_call.
-typedef struct sandboxset_runtime {
-  // sizeof(sandboxset_runtime).
-  size_t struct_size;
-  // The program and its arguments, never a shell, and a final NULL. Required.
-  const char *const *args;
-  // "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
-  const char *const *env;
-  // Milliseconds that it may take to become ready; default 30000.
-  uint64_t ready_timeout_ms;
-  // 1 if it is a fork server, so that its sandboxes can be parents; default 0. sandboxset_zygote.h has one. In a set
-  // with a parent the arguments are what each fork is told, not a program that is started.
-  uint32_t forks;
-  // Must be 0.
-  uint32_t reserved;
-} sandboxset_runtime;
 
 // The recipe of the sandboxes of a set. Initialise it with sandboxset_spec_init. Everything it points to is
 // copied by sandboxset_new.
@@ -792,6 +853,10 @@ typedef struct sandboxset_spec {
   // the policy is "required" (a create without it fails with UNSUPPORTED), "best_effort" or "off", and a final
   // NULL. Default NULL: best effort throughout.
   const char *const *layers;
+  // As `runtime`, a Python process; NULL, the default, for none. At most one of the three may be set.
+  const struct sandboxset_python_runtime *python_runtime;
+  // As `runtime`, a Node process; NULL, the default, for none.
+  const struct sandboxset_node_runtime *node_runtime;
 } sandboxset_spec;
 
 // Called once with a set, NULL on an error. It is freed with sandboxset_free. See ASYNCHRONOUS CALLS.
@@ -1507,6 +1572,15 @@ sandboxset_code sandboxset_report_get_layer(const struct sandboxset_report *repo
 // Frees the report and all that was borrowed from it. Accepts NULL.
 void sandboxset_report_free(struct sandboxset_report *report);
 
+// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_runtime).
+void sandboxset_runtime_init(struct sandboxset_runtime *runtime, size_t struct_size);
+
+// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_python_runtime).
+void sandboxset_python_runtime_init(struct sandboxset_python_runtime *runtime, size_t struct_size);
+
+// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_node_runtime).
+void sandboxset_node_runtime_init(struct sandboxset_node_runtime *runtime, size_t struct_size);
+
 // Gives the sandbox back: paused and idle, or straight to the oldest waiter. One that cannot be reused is
 // destroyed instead, without an error. The handle stays valid, but stale, until sandboxset_ref_free.
 // Errors: SANDBOXSET_STALE_REF for a second put, or a put after destroy.
@@ -1712,9 +1786,6 @@ void sandboxset_bind_init(struct sandboxset_bind *bind, size_t struct_size);
 
 // Fills the limits with their defaults. `struct_size` is sizeof(sandboxset_limits).
 void sandboxset_limits_init(struct sandboxset_limits *limits, size_t struct_size);
-
-// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_runtime).
-void sandboxset_runtime_init(struct sandboxset_runtime *runtime, size_t struct_size);
 
 // Answers how many texts there are.
 sandboxset_code sandboxset_tally_count(const struct sandboxset_tally *tally,

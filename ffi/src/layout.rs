@@ -5,7 +5,8 @@ use std::mem::offset_of;
 
 use crate::options::Plain;
 use crate::{
-    backend, binding, command, config, dir, event, get_options, mock, report, spec, stats, usage, zygote_tree,
+    backend, binding, command, config, dir, event, get_options, mock, report, runtime, spec, stats, usage,
+    zygote_tree,
 };
 
 macro_rules! layout {
@@ -28,11 +29,16 @@ fn the_layout_is_the_frozen_one() {
         backend::sandboxset_linux_options { struct_size, keeper, image_cache, shells }
         backend::sandboxset_capabilities { struct_size, pause, exec, connect, files, reset, fork, bind, reserved }
         mock::sandboxset_mock_fault { struct_size, kind, reserved, message, delay_ms }
-        spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers }
+        spec::sandboxset_spec { struct_size, root, code_dir, binds, binds_length, env, limits, runtime, layers,
+            python_runtime, node_runtime }
         spec::sandboxset_bind { struct_size, source, target, writable, reserved }
         spec::sandboxset_limits { struct_size, memory_bytes, cpus, scratch_bytes, scratch_inodes, open_files,
             file_bytes, pids, reserved }
-        spec::sandboxset_runtime { struct_size, args, env, ready_timeout_ms, forks, reserved }
+        runtime::sandboxset_runtime { struct_size, args, env, ready_timeout_ms, forks, reserved, brings }
+        runtime::sandboxset_python_runtime { struct_size, preload, handler, interpreter, brings, paths, env,
+            ready_timeout_ms, json, reserved }
+        runtime::sandboxset_node_runtime { struct_size, handler, interpreter, brings, env, ready_timeout_ms, json,
+            reserved }
         config::sandboxset_config { struct_size, max_size, min_idle, max_waiters, get_timeout_ms,
             create_timeout_ms, reuse, reserved, scratch_dirs, clock, parent, max_forks }
         get_options::sandboxset_get_options { struct_size, timeout_ms, no_wait, acquire, cancel, binding }

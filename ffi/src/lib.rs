@@ -45,6 +45,7 @@ pub mod process;
 pub mod ref_calls;
 pub mod ref_files;
 pub mod report;
+pub mod runtime;
 pub mod sandbox_ref;
 pub mod set;
 pub mod spec;

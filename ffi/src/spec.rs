@@ -1,12 +1,12 @@
 //! `sandboxset_spec` and what it points to.
 
 use std::ffi::{OsString, c_char};
-use std::time::Duration;
 
-use sandboxset::{Bind, LayerPolicy, Limits, Result, RootFs, Runtime, SandboxSpec};
+use sandboxset::{Bind, LayerPolicy, Limits, Result, RootFs, SandboxSpec};
 
 use crate::boundary::Caller;
 use crate::options::{self, Plain};
+use crate::runtime::{self, sandboxset_node_runtime, sandboxset_python_runtime, sandboxset_runtime};
 use crate::text::{check_reserved, to_bool};
 
 /// The recipe of the sandboxes of a set. Initialise it with sandboxset_spec_init. Everything it points to is
@@ -37,6 +37,10 @@ pub struct sandboxset_spec {
     /// the policy is "required" (a create without it fails with UNSUPPORTED), "best_effort" or "off", and a final
     /// NULL. Default NULL: best effort throughout.
     pub layers: *const *const c_char,
+    /// As `runtime`, a Python process; NULL, the default, for none. At most one of the three may be set.
+    pub python_runtime: *const sandboxset_python_runtime,
+    /// As `runtime`, a Node process; NULL, the default, for none.
+    pub node_runtime: *const sandboxset_node_runtime,
 }
 
 /// A file or directory of the host that is visible in every sandbox of a set. Initialise it with
@@ -81,31 +85,9 @@ pub struct sandboxset_limits {
     pub reserved: u32,
 }
 
-/// A command that is started with the sandbox and lives as long as it. Initialise it with sandboxset_runtime_init.
-///
-/// It listens on the stream socket that its environment variable SANDBOXSET_SOCKET names, then writes "READY\n" to
-/// file descriptor 3; only then is the sandbox handed out. See sandboxset_ref_connect and sandboxset_ref_call.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct sandboxset_runtime {
-    /// sizeof(sandboxset_runtime).
-    pub struct_size: usize,
-    /// The program and its arguments, never a shell, and a final NULL. Required.
-    pub args: *const *const c_char,
-    /// "KEY=VALUE" strings on top of the spec's, and a final NULL. Default NULL: none.
-    pub env: *const *const c_char,
-    /// Milliseconds that it may take to become ready; default 30000.
-    pub ready_timeout_ms: u64,
-    /// 1 if it is a fork server, so that its sandboxes can be parents; default 0. sandboxset_zygote.h has one. In a set
-    /// with a parent the arguments are what each fork is told, not a program that is started.
-    pub forks: u32,
-    /// Must be 0.
-    pub reserved: u32,
-}
-
 // SAFETY: repr(C), size first, integers and raw pointers, no padding.
 unsafe impl Plain for sandboxset_spec {
-    const FIRST_SIZE: usize = 72;
+    const FIRST_SIZE: usize = 88;
 
     fn defaults() -> Self {
         sandboxset_spec {
@@ -118,6 +100,8 @@ unsafe impl Plain for sandboxset_spec {
             limits: std::ptr::null(),
             runtime: std::ptr::null(),
             layers: std::ptr::null(),
+            python_runtime: std::ptr::null(),
+            node_runtime: std::ptr::null(),
         }
     }
 }
@@ -158,22 +142,6 @@ unsafe impl Plain for sandboxset_limits {
     }
 }
 
-// SAFETY: repr(C), size first, integers and raw pointers, no padding.
-unsafe impl Plain for sandboxset_runtime {
-    const FIRST_SIZE: usize = 40;
-
-    fn defaults() -> Self {
-        sandboxset_runtime {
-            struct_size: size_of::<Self>(),
-            args: std::ptr::null(),
-            env: std::ptr::null(),
-            ready_timeout_ms: Runtime::new(["x"]).ready_timeout.as_millis() as u64,
-            forks: 0,
-            reserved: 0,
-        }
-    }
-}
-
 /// Fills the spec with its defaults. `struct_size` is sizeof(sandboxset_spec).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_spec_init(spec: *mut sandboxset_spec, struct_size: usize) {
@@ -195,13 +163,6 @@ pub unsafe extern "C" fn sandboxset_limits_init(limits: *mut sandboxset_limits, 
     unsafe { options::init(limits, struct_size) };
 }
 
-/// Fills the runtime with its defaults. `struct_size` is sizeof(sandboxset_runtime).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn sandboxset_runtime_init(runtime: *mut sandboxset_runtime, struct_size: usize) {
-    // SAFETY: by the header's calling convention.
-    unsafe { options::init(runtime, struct_size) };
-}
-
 /// The recipe that C gave; the core checks its values.
 pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<SandboxSpec> {
     let from = caller.options(spec, "spec")?;
@@ -214,9 +175,7 @@ pub(crate) fn read(caller: &Caller, spec: *const sandboxset_spec) -> Result<Sand
     spec.binds = read_binds(caller, from.binds, from.binds_length, BIND)?;
     spec.env = caller.env(from.env, "env")?;
     spec.limits = read_limits(caller, from.limits)?;
-    if !from.runtime.is_null() {
-        spec.runtime = Some(read_runtime(caller, from.runtime)?);
-    }
+    spec.runtime = runtime::read(caller, from.runtime, from.python_runtime, from.node_runtime)?;
     spec.layers = read_layers(caller, from.layers)?;
     Ok(spec)
 }
@@ -263,14 +222,4 @@ fn read_limits(caller: &Caller, limits: *const sandboxset_limits) -> Result<Limi
     limits.open_files = from.open_files;
     limits.file_bytes = (from.file_bytes != 0).then_some(from.file_bytes);
     Ok(limits)
-}
-
-fn read_runtime(caller: &Caller, runtime: *const sandboxset_runtime) -> Result<Runtime> {
-    let from = caller.required_options(runtime, "runtime")?;
-    let mut runtime = Runtime::new(caller.list(from.args, "runtime.args")?);
-    runtime.env = caller.env(from.env, "runtime.env")?;
-    runtime.ready_timeout = Duration::from_millis(from.ready_timeout_ms);
-    runtime.forks = to_bool(from.forks, "runtime.forks")?;
-    check_reserved(from.reserved, "runtime.reserved")?;
-    Ok(runtime)
 }

@@ -30,7 +30,7 @@ const ON_MOCKS: &[&str] = &[
     "tree",
 ];
 /// The programs that make real sandboxes.
-const ON_LINUX: &[&str] = &["async_linux", "linux"];
+const ON_LINUX: &[&str] = &["async_linux", "linux", "runtimes"];
 
 #[test]
 fn every_program_is_listed() {

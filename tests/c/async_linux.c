@@ -1,23 +1,6 @@
-/* Callbacks from real sandboxes. Exits with 77, saying why, where this host cannot make one. */
+/* Callbacks from real sandboxes. */
 #include "await.h"
-
-static sandboxset_backend *backend;
-
-static sandboxset *new_set(uint64_t max_size) {
-  sandboxset_config config;
-  sandboxset_config_init(&config, sizeof config);
-  config.max_size = max_size;
-  sandboxset *set = NULL;
-  OK(sandboxset_new(backend, NULL, &config, &set, &error));
-  return set;
-}
-
-static sandboxset_command command_of(const char *const *args) {
-  sandboxset_command command;
-  sandboxset_command_init(&command, sizeof command);
-  command.args = args;
-  return command;
-}
+#include "real.h"
 
 static void ended(void *output, uint32_t wanted_outcome, int32_t wanted_status) {
   uint32_t outcome = 99;
@@ -60,7 +43,7 @@ static void on_held(void *user_data, sandboxset_code code, sandboxset_ref *sandb
 }
 
 static void lives_of_callbacks_share_two_sandboxes(void) {
-  sandboxset *set = new_set(2);
+  sandboxset *set = new_set(2, NULL);
   static struct life lives[LIVES];
   for (int i = 0; i < LIVES; i++) {
     lives[i].over = (struct answer)ANSWER;
@@ -78,7 +61,7 @@ static void lives_of_callbacks_share_two_sandboxes(void) {
 }
 
 static void a_cancelled_exec_and_streams(void) {
-  sandboxset *set = new_set(1);
+  sandboxset *set = new_set(1, NULL);
   sandboxset_ref *ref = get(set);
   const char *sleeps[] = {"sleep", "1000", NULL};
   sandboxset_command command = command_of(sleeps);
@@ -143,33 +126,9 @@ static const char server[] =
     "    kept.append(connection)\n"
     "    connection.sendall(b'hi')\n";
 
-/* Whether sandboxes have Python. */
-static int has_python(void) {
-  sandboxset *set = new_set(1);
-  sandboxset_ref *ref = get(set);
-  const char *version[] = {"python3", "--version", NULL};
-  sandboxset_command command = command_of(version);
-  struct answer ran = ANSWER;
-  OK(sandboxset_ref_exec_async(ref, &command, on_output, &ran, &error));
-  uint32_t outcome = 99;
-  int32_t status = 99;
-  if (await(&ran) == SANDBOXSET_OK) {
-    OK(sandboxset_output_outcome(ran.result, &outcome, &status, &error));
-  }
-  sandboxset_error_free(error);
-  error = NULL;
-  sandboxset_output_free(ran.result);
-  sandboxset_ref_free(ref);
-  close_and_free(set);
-  return outcome == SANDBOXSET_OUTCOME_EXITED && status == 0;
-}
-
 /* A read that would wait for ever ends when its connection is freed. */
 static void connections(void) {
-  if (!has_python()) {
-    printf("SKIP connections: no python3 in the sandbox\n");
-    return;
-  }
+  if (!has("python3", "connections")) return;
   const char *args[] = {"python3", "-c", server, NULL};
   sandboxset_runtime runtime;
   sandboxset_runtime_init(&runtime, sizeof runtime);
@@ -201,33 +160,6 @@ static void connections(void) {
   error = NULL;
   sandboxset_ref_free(ref);
   close_and_free(set);
-}
-
-/* Whether a sandbox can be made here at all; else says why and ends the test. */
-static void require_linux(void) {
-  sandboxset_error *why = NULL;
-  sandboxset_code code = sandboxset_backend_linux_new(NULL, &backend, &why);
-  if (code == SANDBOXSET_OK) {
-    sandboxset *set = new_set(1);
-    struct answer first = ANSWER;
-    OK(sandboxset_get_or_create_unpaused_async(set, NULL, on_ref, &first, &error));
-    code = await(&first);
-    why = error;
-    error = NULL;
-    sandboxset_ref_free(first.result);
-    close_and_free(set);
-  }
-  if (code == SANDBOXSET_OK) {
-    return;
-  }
-  if (code != SANDBOXSET_UNSUPPORTED && code != SANDBOXSET_PERMISSION_DENIED && code != SANDBOXSET_CREATE_FAILED &&
-      code != SANDBOXSET_BACKEND_UNAVAILABLE) {
-    error = why;
-    check_failed(__FILE__, __LINE__, "an answer that no host explains");
-  }
-  printf("SKIP: no Linux sandbox on this host: %s: %s: %s\n", sandboxset_error_name(why),
-         sandboxset_error_message(why), sandboxset_error_cause(why));
-  exit(77);
 }
 
 int main(void) {

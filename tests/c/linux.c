@@ -1,25 +1,7 @@
-/* Real sandboxes. Exits with 77, saying why, where this host cannot make one. */
-#include "check.h"
-
-static sandboxset_backend *backend;
+/* Real sandboxes. */
+#include "real.h"
 
 enum { MINUTE_MS = 60000 };
-
-static sandboxset *new_set(uint64_t max_size, const sandboxset_spec *spec) {
-  sandboxset_config config;
-  sandboxset_config_init(&config, sizeof config);
-  config.max_size = max_size;
-  sandboxset *set = NULL;
-  OK(sandboxset_new(backend, spec, &config, &set, &error));
-  return set;
-}
-
-static sandboxset_command command_of(const char *const *args) {
-  sandboxset_command command;
-  sandboxset_command_init(&command, sizeof command);
-  command.args = args;
-  return command;
-}
 
 static sandboxset_output *exec(sandboxset_ref *ref, sandboxset_command command) {
   sandboxset_output *output = NULL;
@@ -195,25 +177,7 @@ static void talks_to_a_runtime(void) {
       "        request = stream.read(struct.unpack('<I', header)[0])\n"
       "        stream.write(header + request.upper())\n"
       "        stream.flush()\n";
-  const char *version[] = {"python3", "--version", NULL};
-  sandboxset *plain = new_set(1, NULL);
-  sandboxset_ref *ref = get(plain);
-  sandboxset_output *output = NULL;
-  sandboxset_command command = command_of(version);
-  uint32_t outcome = 99;
-  int32_t status = 99;
-  sandboxset_code code = sandboxset_ref_exec(ref, &command, &output, NULL);
-  if (code == SANDBOXSET_OK) {
-    OK(sandboxset_output_outcome(output, &outcome, &status, &error));
-  }
-  sandboxset_output_free(output);
-  sandboxset_ref_free(ref);
-  close_and_free(plain);
-  if (code != SANDBOXSET_OK || outcome != SANDBOXSET_OUTCOME_EXITED || status != 0) {
-    printf("SKIP talks_to_a_runtime: no python3 in the sandbox\n");
-    return;
-  }
-
+  if (!has("python3", "talks_to_a_runtime")) return;
   const char *args[] = {"python3", "-c", server, NULL};
   sandboxset_runtime runtime;
   sandboxset_runtime_init(&runtime, sizeof runtime);
@@ -222,7 +186,7 @@ static void talks_to_a_runtime(void) {
   sandboxset_spec_init(&spec, sizeof spec);
   spec.runtime = &runtime;
   sandboxset *set = new_set(1, &spec);
-  ref = get(set);
+  sandboxset_ref *ref = get(set);
   sandboxset_bytes *answer = NULL;
   OK(sandboxset_ref_call(ref, (const uint8_t *)"shout", 5, MINUTE_MS, NULL, &answer, &error));
   const uint8_t *bytes = NULL;
@@ -312,31 +276,6 @@ static void reports_isolation(void) {
     CHECK(layer.name[0] && layer.status <= SANDBOXSET_LAYER_MISSING);
   }
   sandboxset_report_free(report);
-}
-
-/* Whether a sandbox can be made here at all; else says why and ends the test. */
-static void require_linux(void) {
-  sandboxset *set = NULL;
-  sandboxset_ref *ref = NULL;
-  sandboxset_error *why = NULL;
-  sandboxset_code code = sandboxset_backend_linux_new(NULL, &backend, &why);
-  if (code == SANDBOXSET_OK) {
-    OK(sandboxset_new(backend, NULL, NULL, &set, &error));
-    code = sandboxset_get_or_create_unpaused(set, NULL, &ref, &why);
-  }
-  if (code == SANDBOXSET_OK) {
-    put(ref);
-    close_and_free(set);
-    return;
-  }
-  if (code != SANDBOXSET_UNSUPPORTED && code != SANDBOXSET_PERMISSION_DENIED && code != SANDBOXSET_CREATE_FAILED &&
-      code != SANDBOXSET_BACKEND_UNAVAILABLE) {
-    error = why;
-    check_failed(__FILE__, __LINE__, "an answer that no host explains");
-  }
-  printf("SKIP: no Linux sandbox on this host: %s: %s: %s\n", sandboxset_error_name(why),
-         sandboxset_error_message(why), sandboxset_error_cause(why));
-  exit(77);
 }
 
 int main(void) {
