@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::census::{TemporaryDir, temporary_dir};
+use crate::strace::copy_keeper;
 
 /// The name of the real keeper beside the program that stands in for it.
 pub const KEEPER: &str = "sandboxset-keeper";
@@ -92,12 +93,14 @@ pub enum Begin {
     AtReset,
     /// At once, and nobody has cgroups, so that the init is asked for what they would do.
     WithoutCgroups,
+    /// Before the host is told of the sandbox, which is gone then with all that was made of it; so is the first fork.
+    BeforeHandover,
 }
 
 /// What the script tells.
 pub fn parse(script: &str) -> Option<(Evil, Begin)> {
     let (evil, begin) = script.split_once(' ')?;
-    let begins = [Begin::AtOnce, Begin::AtReset, Begin::WithoutCgroups];
+    let begins = [Begin::AtOnce, Begin::AtReset, Begin::WithoutCgroups, Begin::BeforeHandover];
     Some((Evil::parse(evil)?, begins.into_iter().find(|other| format!("{other:?}") == begin)?))
 }
 
@@ -120,6 +123,14 @@ impl EvilKeeper {
         }
         std::fs::write(dir.path().join(SCRIPT), format!("{evil:?} {begin:?}")).unwrap();
         EvilKeeper(dir)
+    }
+
+    /// As `new`, with a real keeper that is copied from one that runs, which only root can.
+    pub fn with_own_copy(stand_in: &Path, evil: Evil, begin: Begin) -> Self {
+        let dir = temporary_dir("keeper");
+        let keeper = dir.path().join(KEEPER);
+        copy_keeper(&keeper);
+        EvilKeeper::new(stand_in, &keeper, evil, begin)
     }
 
     /// What to give to the backend as its keeper.

@@ -64,7 +64,17 @@ pub(crate) fn fork_server(args: &[&str], code: Option<PathBuf>) -> SandboxSpec {
 impl Family {
     /// At most two parents and `children` children. A fork may take so long, both tries together.
     pub(crate) fn new(servers: &Servers, program: &str, children: usize, time: Duration) -> Self {
-        let backend = LinuxBackend::new(LinuxOptions::default()).unwrap();
+        Self::with_options(LinuxOptions::default(), servers, program, children, time)
+    }
+
+    pub(crate) fn with_options(
+        options: LinuxOptions,
+        servers: &Servers,
+        program: &str,
+        children: usize,
+        time: Duration,
+    ) -> Self {
+        let backend = LinuxBackend::new(options).unwrap();
         let spec = fork_server(&[program], Some(servers.dir()));
         let config = Config { max_size: 2, ..Config::default() };
         let parents = SandboxSet::new(Arc::new(backend.clone()), spec, config).unwrap();

@@ -1,9 +1,13 @@
 //! What happens to a parent costs a fork one try: another parent takes its place.
 
+use std::path::Path;
 use std::time::Duration;
 
+use sandboxset::backend::linux::LinuxOptions;
 use sandboxset::{Command, ErrorCode, SandboxRef};
 use sandboxset_tests::census::Scope;
+use sandboxset_tests::evil::{Begin, Evil, EvilKeeper};
+use sandboxset_tests::machine::is_root;
 
 use crate::family::{Family, Servers, assert_forked, eventually};
 use crate::{HANG, alone};
@@ -65,6 +69,35 @@ fn a_parent_that_dies_or_stands_still_is_replaced_at_the_next_fork() {
         family.close();
         scope.assert_settles(&before);
     }
+}
+
+/// As when the keeper ends between a handover and the host's first look at it.
+#[test]
+fn a_fork_that_ended_before_its_handover_is_tried_on_another_parent() {
+    let _alone = alone();
+    let Some(servers) = Servers::compile() else { return };
+    if !is_root() {
+        println!("SKIPPED: not root: the keeper cannot be copied from one that runs");
+        return;
+    }
+    let stand_in = Path::new(env!("CARGO_BIN_EXE_evil_keeper"));
+    let keeper = EvilKeeper::with_own_copy(stand_in, Evil::Dies, Begin::BeforeHandover);
+    let scope = Scope::own();
+    let before = scope.take();
+    let options = LinuxOptions { keeper: Some(keeper.program()), ..LinuxOptions::default() };
+    let family = Family::with_options(options, &servers, "/code/zygote", 2, TIME);
+    // The first parent is gone as well, so that there is none.
+    let error = family.fork().map(drop).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ForkFailed, "{error}");
+    assert!(error.cause().contains("CREATE_FAILED"), "{error}");
+    let child = family.fork().unwrap();
+    assert_forked(&child);
+    let stats = family.parents.stats();
+    assert_eq!((stats.created, stats.fork_failures), (2, 1), "{stats:?}");
+    child.put().unwrap();
+    drop(child);
+    family.close();
+    scope.assert_settles(&before);
 }
 
 #[test]

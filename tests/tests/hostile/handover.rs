@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
-    Backend, Command, ErrorCode, GetOptions, LayerPolicy, LayerStatus, Outcome, SandboxSpec, ScratchDirs,
+    Backend, Command, ErrorCode, GetOptions, LayerPolicy, LayerStatus, Outcome, Phase, SandboxSpec,
+    ScratchDirs,
 };
 use sandboxset_tests::census::Scope;
+use sandboxset_tests::evil::{Begin, Evil, EvilKeeper};
 use sandboxset_tests::kernel;
 use sandboxset_tests::machine::is_root;
 
-use crate::support::{Guarded, HANG, run};
+use crate::support::{Guarded, HANG, alone, run};
 
 /// What a process has open: the kind of a socket or of an anonymous inode, or the path of a file. Nothing if it is gone.
 fn descriptors(pid: u32) -> Vec<String> {
@@ -87,6 +89,32 @@ fn an_idle_init_has_nothing_of_its_host_open() {
     assert!(own.contains("/etc/passwd") && own.contains("/etc"), "{own:?}");
     assert!(careless.iter().all(|file| file.as_raw_fd() > 2));
     sandbox.put().unwrap();
+}
+
+/// As when the keeper ends between a handover and the host's first look at it.
+#[test]
+fn a_sandbox_that_ended_before_its_handover_is_a_failed_create() {
+    if !is_root() {
+        println!("SKIPPED: not root: the keeper cannot be copied from one that runs");
+        return;
+    }
+    let stand_in = Path::new(env!("CARGO_BIN_EXE_evil_keeper"));
+    let keeper = {
+        let _alone = alone();
+        EvilKeeper::with_own_copy(stand_in, Evil::Dies, Begin::BeforeHandover)
+    };
+    let options = LinuxOptions { keeper: Some(keeper.program()), ..LinuxOptions::default() };
+    let set = Guarded::with_options(options, SandboxSpec::default(), ScratchDirs::Tmpfs);
+    if !set.has_cgroup("cgroup.freeze") {
+        println!(
+            "SKIPPED: without cgroups its end is noticed when it is resumed, and the next is handed out"
+        );
+        return;
+    }
+    let error = set.get_or_create_unpaused(&GetOptions::default()).map(drop).unwrap_err();
+    assert_eq!((error.code(), error.phase()), (ErrorCode::CreateFailed, Phase::Create), "{error}");
+    assert!(error.retryable() && error.sandbox_id().is_some(), "{error}");
+    assert!(run(&set.get(), &["true"]).success());
 }
 
 /// The interpreter of such a script is the program of whoever executes it, which was the way to a runtime's own

@@ -101,6 +101,13 @@ pub(super) fn fork(id: SandboxId, failure: &Failure) -> Error {
     Error::new(ErrorCode::ForkFailed, Phase::Fork, message).with_sandbox(id)
 }
 
+/// A sandbox that was made, and ended before anybody had it. A fork may have ended with its parent.
+pub(super) fn ended(phase: Phase, id: SandboxId, cause: &str) -> Error {
+    let code = if phase == Phase::Fork { ErrorCode::ForkFailed } else { ErrorCode::CreateFailed };
+    let message = format!("the sandbox ended before it could be handed out: {cause}");
+    Error::new(code, phase, message).with_sandbox(id)
+}
+
 /// The step and the kernel's own text.
 pub(super) fn describe(failure: &Failure) -> String {
     match failure.errno {

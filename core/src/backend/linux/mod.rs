@@ -337,16 +337,10 @@ impl LinuxBackend {
         }
         let forks = spec.runtime.as_ref().is_some_and(|runtime| runtime.forks);
         let forker = forks.then(|| self.clone());
-        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch, forker) {
+        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch, forker, phase) {
             Ok(sandbox) => Ok(Box::new(sandbox)),
             Err(error) => {
                 keeper.abandon(request.id.get());
-                // A keeper that ends takes the cgroups along, perhaps from under our hands.
-                let error = match keeper.is_dead() {
-                    true => Error::new(ErrorCode::BackendUnavailable, Phase::Create, "the keeper died")
-                        .with_source(error),
-                    false => error,
-                };
                 Err(error.with_sandbox(request.id))
             }
         }

@@ -64,19 +64,27 @@ impl LinuxSandbox {
         env: Environment,
         disk_scratch: Option<PathBuf>,
         forker: Option<LinuxBackend>,
+        phase: Phase,
     ) -> Result<Self> {
-        let os = |errno| fault::os(Phase::Create, "the sandbox's descriptors cannot be used", errno);
-        let (kinds, fds): (Vec<_>, Vec<_>) = created.cgroups.into_iter().unzip();
+        let Created { pidfd, socket, name, cgroups, obituary, .. } = created;
+        // The keeper may be ending, and have taken the cgroups along, without anybody knowing that yet.
+        let os = |errno| match (cause_of_death(&obituary, &pidfd), errno) {
+            (Some(cause), _) => fault::ended(phase, id, &cause),
+            (None, Errno::NOENT | Errno::NODEV) => fault::ended(phase, id, "its cgroups are gone"),
+            (None, errno) => fault::os(phase, "the sandbox's descriptors cannot be used", errno),
+        };
+        let (kinds, fds): (Vec<_>, Vec<_>) = cgroups.into_iter().unzip();
         let cgroups = SandboxCgroups::new(&kinds, fds.into_iter()).map_err(os)?;
+        let init = Init::new(id, socket).map_err(os)?;
         Ok(LinuxSandbox(Arc::new(Inner {
             id,
-            init: Init::new(id, created.socket).map_err(os)?,
+            init,
             cgroups,
             env,
             keeper,
-            cgroup_name: created.name,
-            pidfd: created.pidfd,
-            obituary: created.obituary,
+            cgroup_name: name,
+            pidfd,
+            obituary,
             disk_scratch,
             forker,
             changed: AtomicBool::new(false),
@@ -101,11 +109,7 @@ impl Inner {
 
     /// Why it is dead, if it is.
     pub(super) fn cause_of_death(&self) -> Option<String> {
-        if let Some(cause) = self.obituary.get() {
-            return Some(cause.clone());
-        }
-        // Of a namespace's init the pidfd is readable only when the whole namespace is gone.
-        readable_now(&self.pidfd).then(|| "its init ended".to_owned())
+        cause_of_death(&self.obituary, &self.pidfd)
     }
 
     /// The kernel refused something because the sandbox is dead, or for the reason it gives.
@@ -204,6 +208,14 @@ impl Inner {
     }
 }
 
+fn cause_of_death(obituary: &Obituary, init: &OwnedFd) -> Option<String> {
+    if let Some(cause) = obituary.get() {
+        return Some(cause.clone());
+    }
+    // Of a namespace's init the pidfd is readable only when the whole namespace is gone.
+    readable_now(init).then(|| "its init ended".to_owned())
+}
+
 impl BackendSandbox for LinuxSandbox {
     fn pause(&self) -> Result<()> {
         if !self.0.cgroups.can_freeze() {
@@ -246,7 +258,13 @@ impl BackendSandbox for LinuxSandbox {
     }
 
     fn prepare_reset(&self) -> Result<()> {
-        reset::prepare(&self.0)
+        reset::prepare(&self.0).map_err(|error| match self.0.cause_of_death() {
+            Some(cause) => fault::ended(Phase::Create, self.0.id, &cause),
+            None if error.code() == ErrorCode::SandboxDead => {
+                fault::ended(Phase::Create, self.0.id, error.message())
+            }
+            None => error,
+        })
     }
 
     fn reset(&self, deadline: Instant) -> Result<ResetReport> {

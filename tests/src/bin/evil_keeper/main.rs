@@ -4,7 +4,7 @@
 
 mod behave;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -61,7 +61,8 @@ fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
 }
 
 fn pass_requests(host: &OwnedFd, keeper: &OwnedFd, chosen: &Chosen, begin: Begin) {
-    let mut backends = HashSet::new();
+    // The first of each backend, and where that matters its first fork.
+    let mut firsts = HashSet::new();
     while let Ok((mut request, fds)) = receive::<ToKeeper>(host) {
         if let ToKeeper::Hello(hello) = &mut request
             && begin == Begin::WithoutCgroups
@@ -69,7 +70,8 @@ fn pass_requests(host: &OwnedFd, keeper: &OwnedFd, chosen: &Chosen, begin: Begin
             hello.cgroups = CgroupPlan::default();
         }
         if let ToKeeper::Create(create) = &request
-            && backends.insert(create.shells.backend)
+            && firsts
+                .insert((create.shells.backend, begin == Begin::BeforeHandover && create.parent.is_some()))
         {
             chosen.lock().unwrap().insert(create.id);
         }
@@ -80,10 +82,21 @@ fn pass_requests(host: &OwnedFd, keeper: &OwnedFd, chosen: &Chosen, begin: Begin
 }
 
 fn pass_answers(keeper: &OwnedFd, host: &OwnedFd, chosen: &Chosen, evil: Evil, begin: Begin) {
-    while let Ok((answer, mut fds)) = receive::<FromKeeper>(keeper) {
-        if let FromKeeper::Created { id, .. } = &answer
-            && chosen.lock().unwrap().remove(id)
+    // What the host is told of only when it is gone.
+    let mut held = HashMap::new();
+    while let Ok((mut answer, mut fds)) = receive::<FromKeeper>(keeper) {
+        if let FromKeeper::Removed { id, .. } = &answer
+            && let Some(created) = held.remove(id)
         {
+            (answer, fds) = created;
+        } else if let FromKeeper::Created { id, .. } = answer
+            && chosen.lock().unwrap().remove(&id)
+        {
+            if begin == Begin::BeforeHandover {
+                held.insert(id, (answer, fds));
+                send(keeper, &ToKeeper::Remove { id }, &[]).unwrap();
+                continue;
+            }
             let (ours, theirs) = pair();
             // A pidfd of the init comes first.
             let real = std::mem::replace(&mut fds[1], theirs);
