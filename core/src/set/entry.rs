@@ -134,6 +134,10 @@ impl Occupant for Arc<Entry> {
             _ => LeasePhase::Returning,
         }
     }
+
+    fn is_childless(&self) -> bool {
+        self.children.are_gone()
+    }
 }
 
 impl std::fmt::Debug for Entry {

@@ -240,10 +240,7 @@ impl Inner {
             return self.decide(|slots, effects| slots.linger(lease, effects));
         }
         let set = Arc::clone(self);
-        if let Err(job) = threads::run(Box::new(move || set.tear_down(lease, &entry))) {
-            // Without a thread to do it, the only way not to leak the sandbox is to do it here.
-            job();
-        }
+        threads::run_anyway(Box::new(move || set.tear_down(lease, &entry)));
     }
 
     /// Stores the hint for puts and wakes those who watch. Called under the lock, after every change.

@@ -122,12 +122,13 @@ impl Inner {
     pub(super) fn tear_down(self: &Arc<Self>, lease: Lease, entry: &Arc<Entry>) {
         match entry.guard.tear_down() {
             Ok(true) => {
+                // First, so that who is told that this one is gone may close the set of its parent at once.
+                let claim = entry.claim.lock().take();
+                drop(claim);
                 let reason = entry.guard.death().map_or("", |death| &death.reason);
                 self.decide(|slots, effects| slots.destroyed(lease, reason, effects));
                 let timers = (entry.place_timer.lock().take(), entry.retry_timer.lock().take());
                 drop(timers);
-                let claim = entry.claim.lock().take();
-                drop(claim);
                 self.end_events_if_over();
             }
             Ok(false) => {}

@@ -8,6 +8,7 @@ mod model;
 mod shared;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub(super) struct Claim {
 #[derive(Debug, Default)]
 pub(super) struct Children {
     state: Mutex<(usize, Option<Lease>)>,
+    /// Whether the teardown waited, and waits no more.
+    gone: AtomicBool,
 }
 
 /// Whether sandboxes of a backend can be forked from those of a set.
@@ -297,7 +300,17 @@ impl Children {
         let mut state = self.state.lock();
         let (children, teardown) = &mut *state;
         *children -= 1;
-        if *children == 0 { teardown.take() } else { None }
+        if *children > 0 {
+            return None;
+        }
+        let teardown = teardown.take();
+        self.gone.store(teardown.is_some(), Ordering::Release);
+        teardown
+    }
+
+    /// Whether a teardown was put off, and the last child is gone.
+    pub(super) fn are_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 }
 

@@ -33,6 +33,9 @@ pub(super) trait Occupant: Clone {
 
     /// How far the current lease is. Only asked while the place is out.
     fn phase(&self) -> LeasePhase;
+
+    /// Whether its last child is gone, so that it is being torn down now. Only asked while it is lingering.
+    fn is_childless(&self) -> bool;
 }
 
 /// Where a holder's sandbox came from.

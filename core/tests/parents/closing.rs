@@ -1,10 +1,11 @@
 //! Sets that are closed while others depend on them, and trees of sets.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use sandboxset::backend::mock::{MockBackend, MockFault, MockOperation};
-use sandboxset::{Config, ErrorCode, EventKind, Phase, SandboxState};
+use sandboxset::{Clock, Config, ErrorCode, EventKind, ManualClock, Phase, SandboxState};
 
 use crate::support::{HANG, get, until};
 use crate::{at_rest, close_all, fails, family, make, sizes, works};
@@ -100,6 +101,49 @@ fn a_close_of_the_children_ends_their_wait_for_a_parent() {
     until(&parents, "no longer wanted", |stats| stats.waiting == 0);
     taken.put().unwrap();
     close_all(&mock, &[&children, &parents]);
+}
+
+#[test]
+fn a_close_waits_for_a_parent_whose_last_child_is_gone() {
+    let (mock, clock) = (MockBackend::new(), ManualClock::new());
+    let manual = |config| Config { clock: Clock::Manual(Arc::clone(&clock)), ..config };
+    let parents = make(&mock, manual(sizes(1))).unwrap();
+    let children = make(&mock, manual(Config { parent: Some(parents.clone()), ..sizes(1) })).unwrap();
+    let child = get(&children);
+    at_rest(&parents);
+    get(&parents).destroy("by hand").unwrap();
+    // The child's is the first.
+    mock.fault_at(MockOperation::Destroy, 2, MockFault::Hang);
+    child.destroy("done").unwrap();
+    assert!(mock.wait_for_hangs(MockOperation::Destroy, 1, HANG));
+    let began = clock.now();
+    thread::scope(|scope| {
+        let closer = scope.spawn(|| parents.close(Duration::ZERO).unwrap());
+        while !closer.is_finished() {
+            clock.advance(Duration::from_millis(500));
+            thread::yield_now();
+        }
+        let report = closer.join().unwrap();
+        assert_eq!((report.destroyed, report.survivors.len()), (0, 1), "{report:?}");
+        assert!(report.survivors[0].contains("destroying (by hand)"), "{report:?}");
+    });
+    assert!(clock.now() - began >= Duration::from_secs(5), "it did not wait");
+    mock.release_hangs();
+    close_all(&mock, &[&children, &parents]);
+}
+
+#[test]
+fn parents_can_be_closed_at_once_when_the_close_of_their_children_is_over() {
+    for _ in 0..200 {
+        let (mock, parents, children) = family(sizes(1), sizes(3));
+        let held: Vec<_> = (0..3).map(|_| get(&children)).collect();
+        at_rest(&parents);
+        drop(held);
+        assert!(children.close(HANG).unwrap().survivors.is_empty());
+        let report = parents.close(Duration::ZERO).unwrap();
+        assert_eq!((report.destroyed, report.survivors.len()), (1, 0), "{report:?}");
+        assert_eq!(mock.live(), 0);
+    }
 }
 
 #[test]

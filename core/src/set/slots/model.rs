@@ -24,6 +24,10 @@ impl Occupant for Fake {
     fn phase(&self) -> LeasePhase {
         self.phase.get()
     }
+
+    fn is_childless(&self) -> bool {
+        false
+    }
 }
 
 /// Something that happens. Numbers pick one of what there is, modulo its count.

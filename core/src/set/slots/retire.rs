@@ -257,6 +257,7 @@ impl<S: Occupant, W> Slots<S, W> {
     /// Whether nothing exists but what could not be destroyed, and parents that their children outlive.
     pub(in crate::set) fn is_torn_down_but_for_parents(&self) -> bool {
         self.occupied + self.displaced == self.quarantined + self.lingering
+            && !self.table.iter().any(Slot::is_childless_parent)
     }
 
     pub(in crate::set) fn destroyed_count(&self) -> u64 {
@@ -277,6 +278,7 @@ impl<S: Occupant, W> Slots<S, W> {
                     Some(LeasePhase::Held) | None => "held",
                 },
                 State::Destroying => "destroying",
+                State::Lingering { .. } if row.is_childless_parent() => "destroying",
                 State::Lingering { .. } => "waiting for its last child",
                 State::Quarantined { .. } => "quarantined",
             };
@@ -316,5 +318,13 @@ impl<S: Occupant, W> Slots<S, W> {
             (Some(_), None) => self.used.pop_front(),
             (None, _) => self.fresh.pop_front(),
         }
+    }
+}
+
+impl<S: Occupant> Slot<S> {
+    /// Whether it is a parent whose teardown waits for nothing any more.
+    fn is_childless_parent(&self) -> bool {
+        let lingers = matches!(self.state, State::Lingering { .. });
+        lingers && self.occupant.as_ref().is_some_and(Occupant::is_childless)
     }
 }
