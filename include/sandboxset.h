@@ -1460,7 +1460,8 @@ sandboxset_code sandboxset_ref_connect_async(const struct sandboxset_ref *sandbo
 // Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
 // little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
 // sandboxset_bytes_free.
-// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
+// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB; SANDBOXSET_SANDBOX_DEAD if the runtime ends, or
+// closes the connection, before it has answered.
 sandboxset_code sandboxset_ref_call(const struct sandboxset_ref *sandbox,
                                     const uint8_t *request,
                                     size_t request_length,

@@ -130,7 +130,8 @@ pub unsafe extern "C" fn sandboxset_ref_connect_async(
 /// Sends one request to the runtime and answers its answer, each framed on the wire by its length as 4 bytes,
 /// little-endian. Blocks, at most `timeout_ms` milliseconds. `cancel` may be NULL. Free the answer with
 /// sandboxset_bytes_free.
-/// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB.
+/// Errors: SANDBOXSET_TOO_BIG for a request or answer above 64 MiB; SANDBOXSET_SANDBOX_DEAD if the runtime ends, or
+/// closes the connection, before it has answered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sandboxset_ref_call(
     sandbox: *const sandboxset_ref,

@@ -18,7 +18,8 @@ use crate::{Error, Result};
 ///
 /// One connection carries any number of requests; [`crate::SandboxRef::call`] frames them as a 4-byte little-endian
 /// length followed by that many bytes, in both directions. An answer whose length has its highest bit set says that
-/// the request failed: its bytes are what went wrong in one line, then perhaps a zero byte and details.
+/// the request failed: its bytes are what went wrong in one line, then perhaps a zero byte and details. A runtime that
+/// closes the connection instead counts as dead, with its sandbox.
 #[derive(Clone, Debug)]
 pub struct Runtime {
     /// The program and its arguments; never a shell.

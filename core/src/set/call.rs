@@ -124,10 +124,12 @@ impl Call<'_> {
         }
     }
 
+    /// A runtime that breaks off a call counts as dead. The end of a connection comes before the end of the process
+    /// that had it, so that waiting for what comes next would only make it chance which of them is told.
     fn broken(&self, message: &str) -> Error {
         match self.cancel.map(|cancel| cancel.check(Phase::Connect)) {
             Some(Err(cancelled)) => cancelled,
-            _ => Error::new(ErrorCode::BackendUnavailable, Phase::Connect, message),
+            _ => Error::new(ErrorCode::SandboxDead, Phase::Connect, message),
         }
     }
 }

@@ -126,7 +126,8 @@ impl SandboxRef {
     }
 
     /// Sends one request to the runtime and returns its answer, each framed by a 4-byte little-endian length.
-    /// A request or an answer above [`MAX_CALL_BYTES`] is `TOO_BIG`.
+    /// A request or an answer above [`MAX_CALL_BYTES`] is `TOO_BIG`. A runtime that ends, or closes the connection, before
+    /// it has answered is `SANDBOX_DEAD`, and so is everything in this sandbox from then on.
     pub fn call(&self, request: &[u8], timeout: Duration, cancel: Option<&CancelToken>) -> Result<Vec<u8>> {
         self.hold.call(request, timeout, cancel)
     }

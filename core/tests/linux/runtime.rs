@@ -2,9 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sandboxset::{CancelToken, Connection, ErrorCode, Runtime, SandboxSpec, ScratchDirs};
+use sandboxset::{
+    CancelToken, Config, Connection, ErrorCode, GetOptions, Phase, Runtime, SandboxSet, SandboxSpec,
+    SandboxState, ScratchDirs,
+};
 
 use crate::support::{HANG, TestSandbox, eventually, sandbox, sandbox_of, skip};
 
@@ -26,17 +30,18 @@ impl Drop for Code {
     }
 }
 
-fn with_runtime(code: &Code) -> Option<TestSandbox> {
+fn spec(code: &Code) -> Option<SandboxSpec> {
     if !std::path::Path::new("/usr/bin/python3").exists() {
         skip("no /usr/bin/python3 for the runtime");
         return None;
     }
     let mut runtime = Runtime::new(["/usr/bin/python3", "-I", "/code/runtime.py"]);
     runtime.env = vec![("MODE".into(), "test".into())];
-    sandbox_of(
-        SandboxSpec { code_dir: Some(code.0.clone()), runtime: Some(runtime), ..SandboxSpec::default() },
-        ScratchDirs::Tmpfs,
-    )
+    Some(SandboxSpec { code_dir: Some(code.0.clone()), runtime: Some(runtime), ..SandboxSpec::default() })
+}
+
+fn with_runtime(code: &Code) -> Option<TestSandbox> {
+    sandbox_of(spec(code)?, ScratchDirs::Tmpfs)
 }
 
 fn call(connection: &mut Connection, request: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -80,6 +85,36 @@ fn the_end_of_the_runtime_is_the_end_of_the_sandbox() {
     assert!(call(&mut connection, b"die").is_err());
     eventually("the death is known", || sandbox.death().is_some_and(|cause| cause.contains("runtime")));
     assert_eq!(sandbox.connect(HANG, None).unwrap_err().code(), ErrorCode::SandboxDead);
+}
+
+/// The connection ends a moment before the sandbox does; a call tells the same, whichever its caller sees.
+#[test]
+fn a_call_that_its_runtime_breaks_off_finds_the_sandbox_dead() {
+    let code = Code::new("breaks-off");
+    let Some(spec) = spec(&code) else { return };
+    // Without it no sandbox can be made.
+    let Some(control) = sandbox() else { return };
+    let backend = Arc::new(control.backend.clone());
+    let set = SandboxSet::new(backend, spec, Config::default()).unwrap();
+    // A dead one, seen by the end of its connection or by its own, and ones that live on.
+    for request in [&b"die"[..], b"die", b"die", b"die", b"close"] {
+        let sandbox = set.get_or_create_unpaused(&GetOptions::default()).unwrap();
+        assert_eq!(sandbox.call(b"x", HANG, None).unwrap(), b"X");
+        let error = sandbox.call(request, HANG, None).unwrap_err();
+        assert_eq!((error.code(), error.phase()), (ErrorCode::SandboxDead, Phase::Connect), "{error}");
+        assert_eq!(sandbox.state(), SandboxState::Dead);
+        sandbox.put().unwrap();
+    }
+    let sandbox = set.get_or_create_unpaused(&GetOptions::default()).unwrap();
+    assert_eq!(sandbox.call(b"deaf", HANG, None).unwrap(), b"DEAF");
+    let error = sandbox.call(b"x", HANG, None).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::SandboxDead, "{error}");
+    assert!(error.message().contains("no longer listens"), "{error}");
+    sandbox.put().unwrap();
+    drop(sandbox);
+    let report = set.close(HANG).unwrap();
+    assert!(report.survivors.is_empty(), "{report:?}");
+    assert_eq!(set.stats().created, 6);
 }
 
 #[test]

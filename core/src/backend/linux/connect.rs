@@ -35,6 +35,12 @@ pub(super) fn connect(
             }
             Ok(Connection::new(Box::new(SocketStream { socket: Arc::new(socket), timeout: None })))
         }
+        // It listened before the sandbox was handed out, so it has ended, or might as well have.
+        (FromInit::Failed(failure), _)
+            if sandbox.has_runtime && fault::errno(&failure) == Errno::CONNREFUSED =>
+        {
+            Err(fault::dead(Phase::Connect, sandbox.id, "its runtime no longer listens"))
+        }
         (FromInit::Failed(failure), _) => {
             let text = fault::describe(&failure);
             let code = match fault::errno(&failure) {

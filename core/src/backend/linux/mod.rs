@@ -335,9 +335,7 @@ impl LinuxBackend {
             keeper.abandon(request.id.get());
             return Err(error.with_sandbox(request.id));
         }
-        let forks = spec.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        let forker = forks.then(|| self.clone());
-        match LinuxSandbox::new(request.id, Arc::clone(&keeper), created, env, disk_scratch, forker, phase) {
+        match LinuxSandbox::new(request, phase, self, Arc::clone(&keeper), created, env, disk_scratch) {
             Ok(sandbox) => Ok(Box::new(sandbox)),
             Err(error) => {
                 keeper.abandon(request.id.get());

@@ -43,6 +43,7 @@ pub(super) struct Inner {
     obituary: Obituary,
     /// The scratch dir on the host, if it is not a tmpfs inside.
     pub(super) disk_scratch: Option<PathBuf>,
+    pub(super) has_runtime: bool,
     /// The backend that makes its forks, if it can be forked.
     forker: Option<LinuxBackend>,
     /// Whether somebody used it since it was forked last.
@@ -58,14 +59,15 @@ pub(super) struct Inner {
 impl LinuxSandbox {
     /// Takes what the keeper handed over. On an error the caller has it removed.
     pub(super) fn new(
-        id: SandboxId,
+        request: &CreateRequest,
+        phase: Phase,
+        backend: &LinuxBackend,
         keeper: Arc<Keeper>,
         created: Created,
         env: Environment,
         disk_scratch: Option<PathBuf>,
-        forker: Option<LinuxBackend>,
-        phase: Phase,
     ) -> Result<Self> {
+        let (id, runtime) = (request.id, request.spec.runtime.as_ref());
         let Created { pidfd, socket, name, cgroups, obituary, .. } = created;
         // The keeper may be ending, and have taken the cgroups along, without anybody knowing that yet.
         let os = |errno| match (cause_of_death(&obituary, &pidfd), errno) {
@@ -86,7 +88,9 @@ impl LinuxSandbox {
             pidfd,
             obituary,
             disk_scratch,
-            forker,
+            // What was forked is one, also where it was told nothing.
+            has_runtime: runtime.is_some() || phase == Phase::Fork,
+            forker: runtime.is_some_and(|runtime| runtime.forks).then(|| backend.clone()),
             changed: AtomicBool::new(false),
             fresh: OnceLock::new(),
             late: Mutex::default(),
