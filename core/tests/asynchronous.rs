@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use sandboxset::backend::mock::{MockBackend, MockFault, MockOperation};
 use sandboxset::{
-    CancelToken, Clock, Command, Config, ErrorCode, GetOptions, LateBinding, LateLimits, ManualClock, Result,
-    SandboxRef, SandboxSet, SandboxSpec, Secret, Stdin,
+    CancelToken, Clock, Command, Config, ErrorCode, FirstLook, GetOptions, LateBinding, LateLimits,
+    ManualClock, MissReason, Result, SandboxRef, SandboxSet, SandboxSpec, Secret, Stdin,
 };
 use support::{HANG, check, get, now, set, until, within};
 
@@ -185,6 +185,44 @@ fn a_task_that_is_dropped_anywhere_on_its_way_loses_nothing() {
     assert!(sandbox.reused());
     drop(sandbox);
     assert_eq!((mock.calls(MockOperation::Create), set.stats().idle), (1, 1));
+    check(&set.stats());
+}
+
+#[test]
+fn a_get_that_was_begun_finds_what_is_idle_or_goes_on() {
+    let (set, mock) = set(one());
+    let begin = |options| match set.begin_get(options).unwrap() {
+        FirstLook::Found(sandbox) => Ok(sandbox),
+        FirstLook::NotYet(rest) => Err(rest),
+    };
+    // Nothing was idle: one is made, once somebody awaits it.
+    let rest = begin(patient()).err().unwrap();
+    assert_eq!((mock.calls(MockOperation::Create), set.stats().waiting), (0, 0));
+    block_on(rest).unwrap().put().unwrap();
+    let held = begin(patient()).ok().unwrap();
+    assert_eq!((held.uses(), mock.calls(MockOperation::Create)), (2, 1));
+    // All are held: it waits like any other, and is alone in the queue although others were begun and dropped.
+    drop(begin(patient()).err().unwrap());
+    let mut waiting = ByHand::new(begin(patient()).err().unwrap());
+    assert!(waiting.poll().is_pending());
+    assert_eq!(set.stats().waiting, 1);
+    held.put().unwrap();
+    let Poll::Ready(Ok(held)) = waiting.poll() else { panic!("it was handed over") };
+    // Its time is that of its begin.
+    let late = begin(within(Duration::from_nanos(1))).err().unwrap();
+    assert_eq!(code(block_on(late)), ErrorCode::Timeout);
+    held.put().unwrap();
+    // One that was useless is not tried again, and is the reason of the miss.
+    mock.fault_always(MockOperation::Unpause, Some(MockFault::Fail("stuck".into())));
+    let rest = begin(patient()).err().unwrap();
+    mock.fault_always(MockOperation::Unpause, None);
+    drop(block_on(rest).unwrap());
+    assert!(set.stats().misses.contains(&(MissReason::Unhealthy, 1)), "{:?}", set.stats().misses);
+    // What is wrong is said at once.
+    let cancel = CancelToken::new();
+    cancel.cancel();
+    let options = GetOptions { cancel: Some(cancel), ..patient() };
+    assert_eq!(code(set.begin_get(options)), ErrorCode::Cancelled);
     check(&set.stats());
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sandboxset::backend::mock::{MockBackend, MockOperation};
 use sandboxset::{Acquire, Command, Config, ErrorCode, GetOptions, SandboxSet, SandboxSpec, SandboxState};
-use support::{HANG, get, now, set};
+use support::{HANG, get, idle, now, set};
 
 #[test]
 fn a_put_sandbox_is_paused_and_reused() {
@@ -36,18 +36,18 @@ fn the_most_recently_used_comes_first() {
 }
 
 #[test]
-fn a_get_of_an_idle_one_neither_waits_nor_creates() {
+fn a_first_look_neither_waits_nor_creates() {
     let (set, mock) = set(Config::default());
-    assert!(set.get_idle(Acquire::Any).unwrap().is_none());
+    assert!(idle(&set, Acquire::Any).is_none());
     let missed: u64 = set.stats().misses.iter().map(|(_, count)| count).sum();
     assert_eq!((set.stats().gets, missed, mock.live()), (0, 0, 0));
     let sandbox = get(&set);
     sandbox.put().unwrap();
-    let again = set.get_idle(Acquire::ReuseOnly).unwrap().unwrap();
+    let again = idle(&set, Acquire::ReuseOnly).unwrap();
     assert_eq!((again.id(), again.uses(), set.stats().hits), (sandbox.id(), 2, 1));
     drop(again);
     set.close(HANG).unwrap();
-    assert!(set.get_idle(Acquire::Any).unwrap().is_none());
+    assert!(idle(&set, Acquire::Any).is_none());
 }
 
 #[test]

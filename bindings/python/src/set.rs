@@ -1,12 +1,11 @@
 //! The set.
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
-use sandboxset::{Acquire, CancelToken, GetOptions, Phase};
+use sandboxset::{Acquire, FirstLook, GetOptions, Phase};
 
 use crate::arguments::{
     Optional, boolean, choice, integer, integer_or, not_picklable, seconds, seconds_or, wrong_type,
@@ -18,7 +17,7 @@ use crate::events::EventStream;
 use crate::reports::{CloseReport, IsolationReport, Stats};
 use crate::sandbox_ref::SandboxRef;
 use crate::spec::Arguments;
-use crate::wait::{DropDetached, all_within, block_on, detached, interruptible, on_main_thread, poll_once};
+use crate::wait::{DropDetached, all_within, block_on, detached, interruptible, on_main_thread};
 
 /// The default of every deadline of the set, in seconds.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
@@ -136,27 +135,19 @@ impl SandboxSet {
         cancel: Optional<'_>,
         binding: Optional<'_>,
     ) -> PyResult<SandboxRef> {
-        let mut options = get_options(timeout, no_wait, &acquire, &cancel, &binding)?;
+        let options = get_options(timeout, no_wait, &acquire, &cancel, &binding)?;
         if !on_main_thread(py)? {
             let core = detached(py, Phase::Wait, || self.core.get_or_create_unpaused(&options))?;
             return Ok(self.hand_out(py, core));
         }
-        // The main thread must not wait; but most gets do not have to. What one found out is not asked again.
-        let own = CancelToken::new();
-        let linked = own.clone();
-        let _registration = options.cancel.take().map(|token| token.on_cancel(move || linked.cancel()));
-        options.cancel = Some(own.clone());
-        let mut future = self.core.get_or_create_unpaused_async(options);
-        let first = detached(py, Phase::Wait, || Ok(poll_once(&mut future)))?;
-        if let Poll::Ready(result) = first {
-            return Ok(self.hand_out(py, result.map_err(|error| raise(py, error))?));
-        }
-        let call = move |interrupt: Option<CancelToken>| {
-            let _registration = interrupt.map(|token| token.on_cancel(move || own.cancel()));
-            block_on(future)
+        // The main thread must not wait; but most gets do not have to.
+        let core = match detached(py, Phase::Wait, || self.core.begin_get(options))? {
+            FirstLook::Found(core) => core,
+            // A sandbox that came after an interrupt goes back to the set by being dropped.
+            FirstLook::NotYet(rest) => {
+                interruptible(py, Phase::Wait, None, move |interrupt| block_on(rest, interrupt), drop)?
+            }
         };
-        // A sandbox that came after the interrupt goes back to the set by being dropped.
-        let core = interruptible(py, Phase::Wait, None, call, drop)?;
         Ok(self.hand_out(py, core))
     }
 

@@ -90,13 +90,11 @@ pub(crate) fn sliced<T: Send>(
     }
 }
 
-/// Polls a future for somebody who need not be woken: either it is over, or it is polled again with another waker.
-pub(crate) fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Runs a future to its end on this thread, which must not be one of Python's.
-pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
+/// Runs a future to its end on this thread, which must not be one of Python's. An interrupt drops it.
+pub(crate) fn block_on<T>(
+    mut future: impl Future<Output = Result<T>> + Unpin,
+    interrupt: Option<CancelToken>,
+) -> Result<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -104,9 +102,16 @@ pub(crate) fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
         }
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let _registration = interrupt.as_ref().map(|token| {
+        let waker = waker.clone();
+        token.on_cancel(move || waker.wake())
+    });
     loop {
+        if let Some(interrupt) = &interrupt {
+            interrupt.check(Phase::Wait)?;
+        }
         match Pin::new(&mut future).poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
+            Poll::Ready(result) => return result,
             Poll::Pending => std::thread::park(),
         }
     }

@@ -8,7 +8,7 @@ use super::get_async::GetFuture;
 use super::hold::Hold;
 use crate::{
     CancelToken, CloseReport, Command, Connection, DirEntry, GetOptions, Output, OutputStream, Phase,
-    Process, Result, SandboxRef, SandboxSet, Task,
+    Process, Result, SandboxRef, SandboxSet, Task, Usage,
 };
 
 impl SandboxSet {
@@ -93,6 +93,16 @@ impl SandboxRef {
     pub fn remove_async(&self, path: impl Into<PathBuf>) -> Task<()> {
         let path = path.into();
         self.run(Phase::Files, move |sandbox| sandbox.remove(&path))
+    }
+
+    /// As [`SandboxRef::usage`].
+    pub fn usage_async(&self) -> Task<Usage> {
+        self.run(Phase::Use, Hold::usage)
+    }
+
+    /// As [`SandboxRef::log`].
+    pub fn log_async(&self, max_bytes: usize) -> Task<Vec<u8>> {
+        self.run(Phase::Use, move |sandbox| sandbox.log(max_bytes))
     }
 
     fn run<T: Send + 'static>(

@@ -29,6 +29,16 @@ pub struct GetFuture {
     state: State,
 }
 
+/// What the first look of a get gave, see [`SandboxSet::begin_get`].
+#[derive(Debug)]
+#[must_use = "a get goes on only when it is awaited"]
+pub enum FirstLook {
+    /// A sandbox that was idle; the get is over.
+    Found(SandboxRef),
+    /// The rest of the get. Its time has begun, but it stands in the queue only once it is polled.
+    NotYet(Box<GetFuture>),
+}
+
 enum State {
     Begin,
     Looking(Get),
@@ -57,6 +67,18 @@ struct Claim {
 }
 
 impl SandboxSet {
+    /// The first look of a get, which neither waits nor creates. Most gets find something idle, and cost no more than
+    /// [`SandboxSet::get_or_create_unpaused`] does then. Dropping the rest of one that did not changes and counts nothing.
+    ///
+    /// Unpauses on the calling thread. Errors: `CANCELLED`, `INVALID_ARGUMENT` in the binding, `FORKED_PROCESS`.
+    pub fn begin_get(&self, options: GetOptions) -> Result<FirstLook> {
+        forked::refuse_in_child(Phase::Wait)?;
+        Ok(match self.inner().begin(&options)? {
+            Ok(sandbox) => FirstLook::Found(sandbox),
+            Err(get) => FirstLook::NotYet(GetFuture::rest(self.clone(), options, get)),
+        })
+    }
+
     /// As [`SandboxSet::get_or_create_unpaused`], without a thread while it waits: `done` is called with the result,
     /// exactly once, on a thread of this library and perhaps before this returns.
     ///
@@ -90,6 +112,14 @@ impl SandboxSet {
 impl GetFuture {
     pub(super) fn new(set: SandboxSet, options: GetOptions) -> Self {
         GetFuture { set: Arc::clone(set.inner()), _open: Some(set), options, state: State::Begin }
+    }
+
+    /// A get whose first look gave nothing.
+    #[cold]
+    fn rest(set: SandboxSet, options: GetOptions, get: Get) -> Box<Self> {
+        let mut rest = Box::new(GetFuture::new(set, options));
+        rest.state = State::Looking(get);
+        rest
     }
 
     /// Claims what is idle, or else queues; blocks for nothing.

@@ -23,7 +23,7 @@ mod waiters;
 pub use config::{Acquire, Config, GetOptions, Reuse};
 pub(crate) use events::{Ended, Hub};
 pub use events::{Event, EventKind, EventStream};
-pub use get_async::GetFuture;
+pub use get_async::{FirstLook, GetFuture};
 pub use sandbox_ref::{MAX_CALL_BYTES, SandboxRef, SandboxState};
 pub use set::{CloseReport, SandboxSet};
 pub use stats::{MissReason, Stats};

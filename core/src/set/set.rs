@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::inner::Inner;
 use super::parents::check_parent;
 use crate::{
-    Acquire, Backend, Config, Error, ErrorCode, EventStream, GetOptions, IsolationReport, Phase, Result,
-    Reuse, SandboxRef, SandboxSpec, Stats, forked,
+    Backend, Config, Error, ErrorCode, EventStream, GetOptions, IsolationReport, Phase, Result, Reuse,
+    SandboxRef, SandboxSpec, Stats, forked,
 };
 
 /// All sandboxes of one function. Thread-safe; clones share one set, which is closed when the last one is dropped.
@@ -87,13 +87,6 @@ impl SandboxSet {
     pub fn get_or_create_unpaused(&self, options: &GetOptions) -> Result<SandboxRef> {
         forked::refuse_in_child(Phase::Wait)?;
         self.handle.inner.get(options)
-    }
-
-    /// An idle sandbox, unpaused, if there is one that will do now. Never waits and never creates, and counts as a
-    /// get only if it serves: for callers that first try this on a thread which must not wait.
-    pub fn get_idle(&self, acquire: Acquire) -> Result<Option<SandboxRef>> {
-        forked::refuse_in_child(Phase::Wait)?;
-        Ok(self.handle.inner.get_idle(acquire))
     }
 
     /// Makes idle sandboxes until there are `count`, or until the set is full. Waits for them, at most `timeout`,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sandboxset::backend::mock::{MockFault, MockOperation};
 use sandboxset::{
-    Backend, CancelToken, Capabilities, Command, Config, ErrorCode, GetOptions, Phase, SandboxState,
+    Acquire, Backend, CancelToken, Capabilities, Command, Config, ErrorCode, GetOptions, Phase, SandboxState,
 };
 
-use crate::support::{HANG, check, get, now, until, within};
+use crate::support::{HANG, check, get, idle, now, until, within};
 use crate::{at_rest, close_all, fails, family, make, sizes, works};
 
 #[test]
@@ -119,7 +119,7 @@ fn a_parent_that_is_killed_mid_fork_or_at_rest_is_replaced() {
     mock.fault_at(MockOperation::Fork, 2, MockFault::Hang);
     let elder = get(&children);
     at_rest(&parents);
-    let root = parents.get_idle(sandboxset::Acquire::Any).unwrap().unwrap();
+    let root = idle(&parents, Acquire::Any).unwrap();
     let id = root.id();
     root.put().unwrap();
     thread::scope(|scope| {
@@ -131,7 +131,7 @@ fn a_parent_that_is_killed_mid_fork_or_at_rest_is_replaced() {
     assert_eq!(elder.state(), SandboxState::Dead);
     until(&parents, "replaced", |stats| stats.destroyed == 1 && stats.idle == 1);
     // At rest: its death is found when it is to be forked next.
-    let root = parents.get_idle(sandboxset::Acquire::Any).unwrap().unwrap();
+    let root = idle(&parents, Acquire::Any).unwrap();
     let id = root.id();
     root.put().unwrap();
     assert!(mock.kill(id, "oom"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandboxset::backend::mock::MockBackend;
-use sandboxset::{Config, GetOptions, SandboxRef, SandboxSet, SandboxSpec, Stats};
+use sandboxset::{Acquire, Config, FirstLook, GetOptions, SandboxRef, SandboxSet, SandboxSpec, Stats};
 
 /// Longer than anything that is not a hang.
 pub(crate) const HANG: Duration = Duration::from_secs(60);
@@ -18,6 +18,14 @@ pub(crate) fn set(config: Config) -> (SandboxSet, MockBackend) {
 
 pub(crate) fn get(set: &SandboxSet) -> SandboxRef {
     set.get_or_create_unpaused(&GetOptions { timeout: Some(HANG), ..GetOptions::default() }).unwrap()
+}
+
+/// A sandbox that is idle, if there is one.
+pub(crate) fn idle(set: &SandboxSet, acquire: Acquire) -> Option<SandboxRef> {
+    match set.begin_get(GetOptions { acquire, ..GetOptions::default() }).unwrap() {
+        FirstLook::Found(sandbox) => Some(sandbox),
+        FirstLook::NotYet(_) => None,
+    }
 }
 
 /// One try without waiting.

@@ -1,18 +1,16 @@
 //! The calls of a set, for tasks.
 
-use std::task::Poll;
 use std::time::Duration;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use sandboxset::{Phase, Task};
+use sandboxset::{FirstLook, Phase, Task};
 
 use super::operation::Operation;
 use crate::arguments::{Optional, integer, seconds_or};
-use crate::errors::raise;
 use crate::reports::{CloseReport, IsolationReport};
 use crate::set::{DEADLINE, PREWARM, SandboxSet, get_options};
-use crate::wait::poll_once;
+use crate::wait::detached;
 
 /// A `SandboxRef` if one is idle, else the operation that gives one.
 #[pyfunction]
@@ -27,16 +25,15 @@ pub(crate) fn begin_get<'py>(
     binding: Optional<'py>,
 ) -> PyResult<Py<PyAny>> {
     let options = get_options(timeout, no_wait, &acquire, &cancel, &binding)?;
-    let mut future = set.get().core().get_or_create_unpaused_async(options);
-    // Most gets find something idle. A waker is needed by those who wait, and is told at their first poll.
-    let first = py.detach(|| poll_once(&mut future));
-    if let Poll::Ready(result) = first {
-        let core = result.map_err(|error| raise(py, error))?;
-        return set.get().hand_out(py, core).into_py_any(py);
-    }
+    // Most gets find something idle. A waker is needed by those who wait, and is told when they are polled.
+    let this = set.get();
+    let rest = match detached(py, Phase::Wait, || this.core().begin_get(options))? {
+        FirstLook::Found(core) => return this.hand_out(py, core).into_py_any(py),
+        FirstLook::NotYet(rest) => rest,
+    };
     let set = set.clone().unbind();
     let hand_out = move |py: Python<'_>, core| Ok(set.bind(py).get().hand_out(py, core));
-    Operation::new(Phase::Wait, future, hand_out).into_py_any(py)
+    Operation::new(Phase::Wait, rest, hand_out).into_py_any(py)
 }
 
 /// Makes idle sandboxes until there are `count`, or until the set is full.
