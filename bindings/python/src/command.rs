@@ -14,7 +14,9 @@ use crate::arguments::{
 use crate::cancel::token;
 use crate::errors::raise;
 
-/// What `exec` and `spawn` were given.
+/// What `exec` and `spawn` were given; from tasks it comes as a dict of all of it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
 pub(crate) struct Arguments<'py> {
     pub(crate) args: Bound<'py, PyAny>,
     pub(crate) env: Optional<'py>,

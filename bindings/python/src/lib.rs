@@ -13,6 +13,7 @@ mod doctor;
 mod errors;
 mod events;
 mod helper;
+mod holder;
 mod output;
 mod process;
 mod reports;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use pyo3::exceptions::PyResourceWarning;
 use pyo3::prelude::*;
@@ -10,26 +9,15 @@ use pyo3::types::{PyBytes, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use sandboxset::{ErrorCode, Phase};
 
-use crate::arguments::{Optional, bytes, integer_or, not_picklable, sandbox_path, seconds_or, text};
-use crate::cancel::token;
+use crate::arguments::{Optional, bytes, not_picklable, sandbox_path, text};
 use crate::command::Arguments;
 use crate::connection::Connection;
 use crate::errors::raise;
+use crate::holder::{Listing, Patience, Reading, Writing, log_bytes};
 use crate::output::{Output, Usage};
 use crate::process::Process;
 use crate::reports::DirEntry;
 use crate::wait::{detached, interruptible};
-
-/// How long a call to the runtime, or connecting to it, may take by default.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The largest file read by default; the size of a default scratch dir.
-pub(crate) const READ_BYTES: u64 = 64 << 20;
-/// The most entries listed by default; as many as a default scratch dir can hold.
-pub(crate) const LIST_ENTRIES: usize = 4096;
-/// How much of a runtime's log is read by default.
-pub(crate) const LOG_BYTES: usize = 64 << 10;
-/// The permission bits of a written file.
-pub(crate) const FILE_MODE: u32 = 0o644;
 
 /// One caller's hold on one sandbox; thread-safe.
 #[pyclass(frozen, weakref, module = "sandboxset")]
@@ -198,10 +186,10 @@ impl SandboxRef {
     /// Opens a stream to the runtime's socket.
     #[pyo3(signature = (*, timeout=None, cancel=None))]
     fn connect(&self, py: Python<'_>, timeout: Optional<'_>, cancel: Optional<'_>) -> PyResult<Connection> {
-        let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
+        let Patience { timeout, cancel } = Patience::read(&timeout, &cancel)?;
         let core = Arc::clone(&self.core);
         let call = move |cancel: Option<sandboxset::CancelToken>| core.connect(timeout, cancel.as_ref());
-        Ok(Connection::new(interruptible(py, Phase::Connect, token(&cancel)?, call, drop)?))
+        Ok(Connection::new(interruptible(py, Phase::Connect, cancel, call, drop)?))
     }
 
     /// Sends one request to the runtime and returns its answer.
@@ -214,11 +202,11 @@ impl SandboxRef {
         cancel: Optional<'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let request = bytes("request", request)?;
-        let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
+        let Patience { timeout, cancel } = Patience::read(&timeout, &cancel)?;
         let core = Arc::clone(&self.core);
         let call =
             move |cancel: Option<sandboxset::CancelToken>| core.call(&request, timeout, cancel.as_ref());
-        let answer = interruptible(py, Phase::Connect, token(&cancel)?, call, drop)?;
+        let answer = interruptible(py, Phase::Connect, cancel, call, drop)?;
         Ok(PyBytes::new(py, &answer))
     }
 
@@ -245,8 +233,7 @@ impl SandboxRef {
         path: &Bound<'py, PyAny>,
         max_bytes: Optional<'py>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let path = sandbox_path("path", path)?;
-        let max_bytes = integer_or("max_bytes", &max_bytes, READ_BYTES)?;
+        let Reading { path, max_bytes } = Reading::read(path, &max_bytes)?;
         let content = detached(py, Phase::Files, || self.core.read_file(&path, max_bytes))?;
         Ok(PyBytes::new(py, &content))
     }
@@ -260,9 +247,7 @@ impl SandboxRef {
         data: &Bound<'_, PyAny>,
         mode: Optional<'_>,
     ) -> PyResult<()> {
-        let path = sandbox_path("path", path)?;
-        let data = bytes("data", data)?;
-        let mode = integer_or("mode", &mode, FILE_MODE)?;
+        let Writing { path, data, mode } = Writing::read(path, data, &mode)?;
         detached(py, Phase::Files, || self.core.write_file(&path, &data, mode))
     }
 
@@ -274,8 +259,7 @@ impl SandboxRef {
         path: Optional<'_>,
         max_entries: Optional<'_>,
     ) -> PyResult<Vec<DirEntry>> {
-        let path = path.map_or(Ok(".".into()), |path| sandbox_path("path", &path))?;
-        let max_entries = integer_or("max_entries", &max_entries, LIST_ENTRIES)?;
+        let Listing { path, max_entries } = Listing::read(&path, &max_entries)?;
         let entries = detached(py, Phase::Files, || self.core.list_dir(&path, max_entries))?;
         Ok(entries.into_iter().map(DirEntry::new).collect())
     }
@@ -336,7 +320,7 @@ impl SandboxRef {
     /// What the runtime wrote to its standard output and error, the last `max_bytes` of it.
     #[pyo3(signature = (*, max_bytes=None))]
     fn log<'py>(&self, py: Python<'py>, max_bytes: Optional<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let max_bytes = integer_or("max_bytes", &max_bytes, LOG_BYTES)?;
+        let max_bytes = log_bytes(&max_bytes)?;
         let log = detached(py, Phase::Use, || self.core.log(max_bytes))?;
         Ok(PyBytes::new(py, &log))
     }

@@ -1,20 +1,18 @@
 //! The calls of a holder, for tasks.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use sandboxset::{Phase, Result, Task};
+use sandboxset::{Phase, Task};
 
 use super::connection::AsyncConnection;
 use super::operation::Operation;
 use super::process::AsyncProcess;
-use crate::arguments::{Optional, bytes, integer_or, sandbox_path, seconds_or};
-use crate::cancel::token;
+use crate::arguments::{Optional, bytes, sandbox_path};
 use crate::command::Arguments;
+use crate::holder::{Listing, Patience, Reading, Writing, log_bytes};
 use crate::output::{Output, Usage};
 use crate::reports::DirEntry;
-use crate::sandbox_ref::{CALL_TIMEOUT, FILE_MODE, LIST_ENTRIES, LOG_BYTES, READ_BYTES, SandboxRef};
+use crate::sandbox_ref::SandboxRef;
 
 /// Gives the sandbox back. Nothing if that is all, else the operation that is the rest of it.
 #[pyfunction]
@@ -42,40 +40,12 @@ fn rest_of_put(rest: Task<()>) -> Operation {
 
 /// Runs a command to its end, or only starts it if it is to `stream`.
 #[pyfunction]
-#[pyo3(signature = (
-    sandbox, stream, args, *, env=None, cwd=None, stdin=None, timeout=None, grace=None, output_bytes=None,
-    on_overflow=None, memory_bytes=None, cpu_seconds=None, cancel=None,
-))]
-#[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
 pub(crate) fn begin_command<'py>(
     sandbox: &Bound<'py, SandboxRef>,
     stream: bool,
-    args: Bound<'py, PyAny>,
-    env: Optional<'py>,
-    cwd: Optional<'py>,
-    stdin: Optional<'py>,
-    timeout: Optional<'py>,
-    grace: Optional<'py>,
-    output_bytes: Optional<'py>,
-    on_overflow: Optional<'py>,
-    memory_bytes: Optional<'py>,
-    cpu_seconds: Optional<'py>,
-    cancel: Optional<'py>,
+    arguments: Arguments<'py>,
 ) -> PyResult<Operation> {
-    let command = Arguments {
-        args,
-        env,
-        cwd,
-        stdin,
-        timeout,
-        grace,
-        output_bytes,
-        on_overflow,
-        memory_bytes,
-        cpu_seconds,
-        cancel,
-    };
-    let command = command.read(sandbox.get().policy(), stream)?;
+    let command = arguments.read(sandbox.get().policy(), stream)?;
     let core = sandbox.get().core();
     Ok(if stream {
         Operation::new(Phase::Exec, core.spawn_async(command), |_, process| Ok(AsyncProcess::new(process)))
@@ -92,8 +62,8 @@ pub(crate) fn begin_connect(
     timeout: Optional<'_>,
     cancel: Optional<'_>,
 ) -> PyResult<Operation> {
-    let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
-    let task = sandbox.get().core().connect_async(timeout, token(&cancel)?.as_ref());
+    let Patience { timeout, cancel } = Patience::read(&timeout, &cancel)?;
+    let task = sandbox.get().core().connect_async(timeout, cancel.as_ref());
     Ok(Operation::new(Phase::Connect, task, AsyncConnection::new))
 }
 
@@ -107,8 +77,8 @@ pub(crate) fn begin_call(
     cancel: Optional<'_>,
 ) -> PyResult<Operation> {
     let request = bytes("request", request)?;
-    let timeout = seconds_or("timeout", &timeout, CALL_TIMEOUT)?;
-    let task = sandbox.get().core().call_async(request, timeout, token(&cancel)?.as_ref());
+    let Patience { timeout, cancel } = Patience::read(&timeout, &cancel)?;
+    let task = sandbox.get().core().call_async(request, timeout, cancel.as_ref());
     Ok(Operation::new(Phase::Connect, task, python_bytes))
 }
 
@@ -120,7 +90,7 @@ pub(crate) fn begin_read_file(
     path: &Bound<'_, PyAny>,
     max_bytes: Optional<'_>,
 ) -> PyResult<Operation> {
-    let (path, max_bytes) = (sandbox_path("path", path)?, integer_or("max_bytes", &max_bytes, READ_BYTES)?);
+    let Reading { path, max_bytes } = Reading::read(path, &max_bytes)?;
     Ok(Operation::new(Phase::Files, sandbox.get().core().read_file_async(path, max_bytes), python_bytes))
 }
 
@@ -133,8 +103,7 @@ pub(crate) fn begin_write_file(
     data: &Bound<'_, PyAny>,
     mode: Optional<'_>,
 ) -> PyResult<Operation> {
-    let (path, data) = (sandbox_path("path", path)?, bytes("data", data)?);
-    let mode = integer_or("mode", &mode, FILE_MODE)?;
+    let Writing { path, data, mode } = Writing::read(path, data, &mode)?;
     Ok(Operation::new(Phase::Files, sandbox.get().core().write_file_async(path, data, mode), |_, ()| Ok(())))
 }
 
@@ -146,8 +115,7 @@ pub(crate) fn begin_list_dir(
     path: Optional<'_>,
     max_entries: Optional<'_>,
 ) -> PyResult<Operation> {
-    let path = path.map_or(Ok(".".into()), |path| sandbox_path("path", &path))?;
-    let max_entries = integer_or("max_entries", &max_entries, LIST_ENTRIES)?;
+    let Listing { path, max_entries } = Listing::read(&path, &max_entries)?;
     let task = sandbox.get().core().list_dir_async(path, max_entries);
     Ok(Operation::new(Phase::Files, task, |_, entries| {
         Ok(entries.into_iter().map(DirEntry::new).collect::<Vec<_>>())
@@ -164,23 +132,15 @@ pub(crate) fn begin_remove(sandbox: &Bound<'_, SandboxRef>, path: &Bound<'_, PyA
 /// What the sandbox uses now.
 #[pyfunction]
 pub(crate) fn begin_usage(sandbox: &Bound<'_, SandboxRef>) -> Operation {
-    Operation::new(Phase::Use, on_worker(sandbox, |core| core.usage()), |_, usage| Ok(Usage::new(usage)))
+    Operation::new(Phase::Use, sandbox.get().core().usage_async(), |_, usage| Ok(Usage::new(usage)))
 }
 
 /// The last `max_bytes` of what the runtime wrote to its standard output and error.
 #[pyfunction]
 #[pyo3(signature = (sandbox, max_bytes))]
 pub(crate) fn begin_log(sandbox: &Bound<'_, SandboxRef>, max_bytes: Optional<'_>) -> PyResult<Operation> {
-    let max_bytes = integer_or("max_bytes", &max_bytes, LOG_BYTES)?;
-    Ok(Operation::new(Phase::Use, on_worker(sandbox, move |core| core.log(max_bytes)), python_bytes))
-}
-
-fn on_worker<T: Send + 'static>(
-    sandbox: &Bound<'_, SandboxRef>,
-    call: impl FnOnce(&sandboxset::SandboxRef) -> Result<T> + Send + 'static,
-) -> Task<T> {
-    let core = Arc::clone(sandbox.get().core());
-    Task::run(Phase::Use, None, move |_| call(&core))
+    let task = sandbox.get().core().log_async(log_bytes(&max_bytes)?);
+    Ok(Operation::new(Phase::Use, task, python_bytes))
 }
 
 fn python_bytes(py: Python<'_>, bytes: Vec<u8>) -> PyResult<Py<PyBytes>> {

@@ -2,7 +2,7 @@
 # `sandboxset/aio/_loop.py`.
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NoReturn, Self, TypeAlias, final
+from typing import Any, Literal, NoReturn, Self, TypeAlias, TypedDict, final
 
 from ..config import LateBinding, Name
 from . import CancelToken, EventStream, SandboxRef, SandboxSet
@@ -34,6 +34,21 @@ __all__ = [
 
 _Bytes: TypeAlias = bytes | bytearray | memoryview
 _ExcType: TypeAlias = type[BaseException] | None
+
+class _Command(TypedDict):
+    """All that `exec` and `spawn` are given."""
+
+    args: Sequence[Name]
+    env: Mapping[str, str] | None
+    cwd: Name | None
+    stdin: _Bytes | Literal["stream"] | None
+    timeout: float | None
+    grace: float | None
+    output_bytes: int | None
+    on_overflow: Literal["truncate", "kill"] | None
+    memory_bytes: int | None
+    cpu_seconds: int | None
+    cancel: CancelToken | None
 
 @final
 class Mailbox:
@@ -115,22 +130,7 @@ def begin_shrink(set: SandboxSet, keep: int) -> Operation: ...
 def begin_drain(set: SandboxSet, deadline: float | None) -> Operation: ...
 def begin_close(set: SandboxSet, deadline: float | None) -> Operation: ...
 def begin_isolation_report(set: SandboxSet) -> Operation: ...
-def begin_command(
-    sandbox: SandboxRef,
-    stream: bool,
-    args: Sequence[Name],
-    *,
-    env: Mapping[str, str] | None = None,
-    cwd: Name | None = None,
-    stdin: _Bytes | Literal["stream"] | None = None,
-    timeout: float | None = None,
-    grace: float | None = None,
-    output_bytes: int | None = None,
-    on_overflow: Literal["truncate", "kill"] | None = None,
-    memory_bytes: int | None = None,
-    cpu_seconds: int | None = None,
-    cancel: CancelToken | None = None,
-) -> Operation:
+def begin_command(sandbox: SandboxRef, stream: bool, arguments: _Command) -> Operation:
     """Runs a command to its end, or only starts it if it is to `stream`."""
 
 def begin_connect(sandbox: SandboxRef, timeout: float | None, cancel: CancelToken | None) -> Operation: ...

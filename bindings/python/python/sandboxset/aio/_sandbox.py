@@ -75,17 +75,19 @@ class SandboxRef:
         operation = _native.aio.begin_command(
             self._ref,
             False,
-            args,
-            env=env,
-            cwd=cwd,
-            stdin=stdin,
-            timeout=timeout,
-            grace=grace,
-            output_bytes=output_bytes,
-            on_overflow=on_overflow,
-            memory_bytes=memory_bytes,
-            cpu_seconds=cpu_seconds,
-            cancel=cancel,
+            {
+                "args": args,
+                "env": env,
+                "cwd": cwd,
+                "stdin": stdin,
+                "timeout": timeout,
+                "grace": grace,
+                "output_bytes": output_bytes,
+                "on_overflow": on_overflow,
+                "memory_bytes": memory_bytes,
+                "cpu_seconds": cpu_seconds,
+                "cancel": cancel,
+            },
         )
         return cast(_native.Output, await finish(operation))
 
@@ -108,17 +110,19 @@ class SandboxRef:
         operation = _native.aio.begin_command(
             self._ref,
             True,
-            args,
-            env=env,
-            cwd=cwd,
-            stdin=stdin,
-            timeout=timeout,
-            grace=grace,
-            output_bytes=output_bytes,
-            on_overflow=on_overflow,
-            memory_bytes=memory_bytes,
-            cpu_seconds=cpu_seconds,
-            cancel=cancel,
+            {
+                "args": args,
+                "env": env,
+                "cwd": cwd,
+                "stdin": stdin,
+                "timeout": timeout,
+                "grace": grace,
+                "output_bytes": output_bytes,
+                "on_overflow": on_overflow,
+                "memory_bytes": memory_bytes,
+                "cpu_seconds": cpu_seconds,
+                "cancel": cancel,
+            },
         )
         return Process(await finish(operation))
 
