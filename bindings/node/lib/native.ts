@@ -13,9 +13,9 @@ export interface CancelToken {
 }
 
 export interface NativeLease {
-  beginGet(): number;
+  beginGetFunction(): () => number;
   get(options: object, cancel: CancelToken | undefined, done: Done): void;
-  put(): number;
+  putFunction(): () => number;
   putLater(done: Done): void;
   destroy(reason: string): number;
   abandon(): number;

@@ -37,6 +37,9 @@ const FILE_MODE = 0o644;
  * so that a forgotten ref is noticed without any work for each get. @internal
  */
 export class Place {
+  /** What it does at every get and put. */
+  readonly beginGet: () => number;
+  readonly put: () => number;
   #id = 0;
   #scratchDirs: ScratchDirs = { inside: "", onHost: undefined };
 
@@ -46,6 +49,8 @@ export class Place {
     readonly home: Place[],
     readonly policy: CommandPolicy | undefined,
   ) {
+    this.beginGet = lease.beginGetFunction();
+    this.put = lease.putFunction();
     forgotten.register(this, lease);
   }
 
@@ -107,7 +112,7 @@ export class SandboxRef implements AsyncDisposable {
   async put(): Promise<void> {
     const place = this.#take("the ref was put");
     const { lease } = place;
-    const uses = lease.put();
+    const uses = place.put();
     if (uses > 0) {
       this.#uses = uses;
     } else {

@@ -93,7 +93,7 @@ export class SandboxSet implements AsyncDisposable {
     const place = this.#empty.pop() ?? new Place(this.#native.lease(), this.#empty, this.#policy);
     if (given === undefined) {
       // Most gets do not have to wait. One that fails leaves its place to the collector.
-      const id = place.lease.beginGet();
+      const id = place.beginGet();
       if (id > 0) {
         return new SandboxRef(place, id);
       }

@@ -2,17 +2,13 @@
 //! make one costs more than a whole get.
 
 use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
 use napi::Env;
-use napi::bindgen_prelude::{Buffer, Uint8Array};
+use napi::bindgen_prelude::{Buffer, Function, Uint8Array};
 use napi_derive::napi;
 use sandboxset::{
-    Acquire, Error, ErrorCode, GetFuture, GetOptions, Phase, Result, SandboxRef, SandboxState, Task,
+    Acquire, Error, ErrorCode, FirstLook, GetFuture, GetOptions, Phase, SandboxRef, SandboxState, Task,
 };
 use tokio::sync::oneshot;
 
@@ -31,12 +27,17 @@ use crate::values::{Name, as_millis, millis, os_string, path};
 
 #[napi]
 pub struct Lease {
+    place: Rc<Place>,
+}
+
+/// What a lease shares with its functions and its gets.
+struct Place {
     /// Weak, so that a set which nobody has any more is closed although a sandbox of it is held.
     set: Weak<DropElsewhere<sandboxset::SandboxSet>>,
     pace: Pace,
     /// A get that found nothing at its first look.
-    begun: RefCell<Option<Pin<Box<GetFuture>>>>,
-    held: Rc<RefCell<Option<Arc<SandboxRef>>>>,
+    begun: RefCell<Option<Box<GetFuture>>>,
+    held: RefCell<Option<SandboxRef>>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -49,56 +50,80 @@ pub struct LeaseOptions {
 
 impl Lease {
     pub(crate) fn new(set: Weak<DropElsewhere<sandboxset::SandboxSet>>, pace: Pace) -> Self {
-        Lease { set, pace, begun: RefCell::default(), held: Rc::default() }
+        let place = Place { set, pace, begun: RefCell::default(), held: RefCell::default() };
+        Lease { place: Rc::new(place) }
     }
 
-    fn set(&self, env: &Env) -> napi::Result<sandboxset::SandboxSet> {
-        match self.set.upgrade() {
-            Some(set) => Ok(sandboxset::SandboxSet::clone(&set)),
-            None => Err(raise(env, &Error::new(ErrorCode::Closed, Phase::Wait, "the set is closed"))),
+    /// Asks the sandbox that is held, or begins a call of it. `ask` must not call JavaScript.
+    fn ask<T>(&self, env: &Env, ask: impl FnOnce(&SandboxRef) -> T) -> napi::Result<T> {
+        let answer = self.place.held.borrow().as_ref().map(ask);
+        answer.ok_or_else(|| raise(env, &empty()))
+    }
+}
+
+impl Place {
+    fn set(&self, env: &Env) -> napi::Result<Rc<DropElsewhere<sandboxset::SandboxSet>>> {
+        let closed = || raise(env, &Error::new(ErrorCode::Closed, Phase::Wait, "the set is closed"));
+        self.set.upgrade().ok_or_else(closed)
+    }
+
+    fn hold(&self, core: SandboxRef) -> f64 {
+        let id = core.id().get() as f64;
+        self.held.replace(Some(core));
+        id
+    }
+
+    fn take(&self, env: &Env) -> napi::Result<SandboxRef> {
+        self.held.take().ok_or_else(|| raise(env, &empty()))
+    }
+
+    fn begin_get(&self, env: &Env) -> napi::Result<f64> {
+        if !self.pace.gets_at_once() {
+            return Ok(0.0);
+        }
+        match self.set(env)?.begin_get(GetOptions::default()) {
+            Ok(FirstLook::Found(core)) => Ok(self.hold(core)),
+            Ok(FirstLook::NotYet(rest)) => {
+                self.begun.replace(Some(rest));
+                Ok(0.0)
+            }
+            Err(error) => Err(raise(env, &error)),
         }
     }
 
-    fn held(&self, env: &Env) -> napi::Result<Arc<SandboxRef>> {
-        self.held.borrow().clone().ok_or_else(|| raise(env, &empty()))
+    fn put(&self, env: &Env) -> napi::Result<f64> {
+        if !self.pace.puts_at_once() {
+            return Ok(0.0);
+        }
+        let core = self.take(env)?;
+        core.put().map_err(|error| raise(env, &error))?;
+        Ok(core.uses() as f64)
+    }
+}
+
+/// What nearly every get and put does are functions, because a method costs more than the whole get: its wrapper has to
+/// find out what it was called on, and keeps an account of who borrows it.
+#[napi]
+impl Lease {
+    /// A function that begins a get without options. If a sandbox will do now its id is the answer, and the get is over;
+    /// else it is 0, and `get` goes on with it.
+    #[napi(catch_unwind)]
+    pub fn begin_get_function<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let place = Rc::clone(&self.place);
+        env.create_function_from_closure("beginGet", move |call| place.begin_get(call.env))
     }
 
-    /// Runs a call that waits, on a worker.
-    fn run<T: Send + 'static>(
-        &self,
-        env: &Env,
-        phase: Phase,
-        call: impl FnOnce(&SandboxRef) -> Result<T> + Send + 'static,
-    ) -> napi::Result<Task<T>> {
-        let held = self.held(env)?;
-        Ok(Task::run(phase, None, move |_| call(&held)))
+    /// A function that gives the sandbox back if that takes no time, and answers how often it was used; else 0, and
+    /// `put_later` does it. The place is empty then.
+    #[napi(catch_unwind)]
+    pub fn put_function<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), f64>> {
+        let place = Rc::clone(&self.place);
+        env.create_function_from_closure("put", move |call| place.put(call.env))
     }
 }
 
 #[napi]
 impl Lease {
-    /// Begins a get without options. If a sandbox will do now its id is the answer, and the get is over; else it is 0,
-    /// and `get` goes on with it.
-    #[napi(catch_unwind)]
-    pub fn begin_get(&self, env: Env) -> napi::Result<f64> {
-        if !self.pace.gets_at_once() {
-            return Ok(0.0);
-        }
-        let mut get = Box::pin(self.set(&env)?.get_or_create_unpaused_async(GetOptions::default()));
-        match get.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(core)) => {
-                let id = core.id().get() as f64;
-                self.held.replace(Some(Arc::new(core)));
-                Ok(id)
-            }
-            Poll::Ready(Err(error)) => Err(raise(&env, &error)),
-            Poll::Pending => {
-                self.begun.replace(Some(get));
-                Ok(0.0)
-            }
-        }
-    }
-
     /// Takes a sandbox as soon as one will do, and answers its id.
     #[napi(catch_unwind)]
     pub fn get(
@@ -108,13 +133,9 @@ impl Lease {
         cancel: Option<&CancelToken>,
         done: Done<'_>,
     ) -> napi::Result<()> {
-        let held = Rc::clone(&self.held);
-        let hold = move |_: &Env, core: SandboxRef| {
-            let id = core.id().get() as f64;
-            held.replace(Some(Arc::new(core)));
-            Ok(id)
-        };
-        if let Some(get) = self.begun.take() {
+        let place = Rc::clone(&self.place);
+        let hold = move |_: &Env, core: SandboxRef| Ok(place.hold(core));
+        if let Some(get) = self.place.begun.take() {
             return start(&env, &done, get, hold);
         }
         let mut options = GetOptions {
@@ -128,8 +149,8 @@ impl Lease {
             cancel: cancel.map(|token| token.core.clone()),
             binding: options.binding.map(BindingOptions::read),
         };
-        let set = self.set(&env)?;
-        if self.pace.gets_at_once() {
+        let set = sandboxset::SandboxSet::clone(&*self.place.set(&env)?);
+        if self.place.pace.gets_at_once() {
             return start(&env, &done, set.get_or_create_unpaused_async(options), hold);
         }
         let cancel = options.cancel.take();
@@ -140,22 +161,10 @@ impl Lease {
         start(&env, &done, Task::run(Phase::Wait, cancel.as_ref(), call), hold)
     }
 
-    /// Gives the sandbox back if that takes no time, and answers how often it was used; else 0, and `put_later` does it.
-    /// The place is empty then.
-    #[napi(catch_unwind)]
-    pub fn put(&self, env: Env) -> napi::Result<f64> {
-        if !self.pace.puts_at_once() {
-            return Ok(0.0);
-        }
-        let Some(core) = self.held.take() else { return Err(raise(&env, &empty())) };
-        core.put().map_err(|error| raise(&env, &error))?;
-        Ok(core.uses() as f64)
-    }
-
     /// Gives the sandbox back, and answers how often it was used once it is idle. The place is empty at once.
     #[napi(catch_unwind)]
     pub fn put_later(&self, env: Env, done: Done<'_>) -> napi::Result<()> {
-        let Some(core) = self.held.take() else { return Err(raise(&env, &empty())) };
+        let core = self.place.take(&env)?;
         let (sender, receiver) = oneshot::channel();
         let told = move |result| {
             // Whoever is gone wants no answer.
@@ -177,7 +186,7 @@ impl Lease {
     /// Ends the sandbox, never waits, and answers how often it was used. The place is empty then.
     #[napi(catch_unwind)]
     pub fn destroy(&self, env: Env, reason: String) -> napi::Result<f64> {
-        let Some(core) = self.held.take() else { return Err(raise(&env, &empty())) };
+        let core = self.place.take(&env)?;
         core.destroy(&reason).map_err(|error| raise(&env, &error))?;
         Ok(core.uses() as f64)
     }
@@ -185,7 +194,7 @@ impl Lease {
     /// Destroys what nobody can put any more; its id, or 0 if there was nothing.
     #[napi(catch_unwind)]
     pub fn abandon(&self) -> f64 {
-        match self.held.take() {
+        match self.place.held.take() {
             Some(core) if core.destroy("collected without put or destroy").is_ok() => core.id().get() as f64,
             _ => 0.0,
         }
@@ -193,8 +202,7 @@ impl Lease {
 
     #[napi(catch_unwind)]
     pub fn taint(&self, env: Env, reason: String) -> napi::Result<()> {
-        self.held(&env)?.taint(&reason);
-        Ok(())
+        self.ask(&env, |core| core.taint(&reason))
     }
 
     #[napi(catch_unwind)]
@@ -206,7 +214,8 @@ impl Lease {
         done: Done<'_>,
     ) -> napi::Result<()> {
         let command = command.read(&env, cancel)?;
-        start(&env, &done, self.held(&env)?.exec_async(command), |_, output| Ok(Output::from(output)))
+        let task = self.ask(&env, |core| core.exec_async(command))?;
+        start(&env, &done, task, |_, output| Ok(Output::from(output)))
     }
 
     #[napi(catch_unwind)]
@@ -218,7 +227,8 @@ impl Lease {
         done: Done<'_>,
     ) -> napi::Result<()> {
         let command = command.read(&env, cancel)?;
-        start(&env, &done, self.held(&env)?.spawn_async(command), |_, core| Ok(Process::new(core)))
+        let task = self.ask(&env, |core| core.spawn_async(command))?;
+        start(&env, &done, task, |_, core| Ok(Process::new(core)))
     }
 
     #[napi(catch_unwind)]
@@ -230,7 +240,7 @@ impl Lease {
         done: Done<'_>,
     ) -> napi::Result<()> {
         let cancel = cancel.map(|token| &token.core);
-        let task = self.held(&env)?.connect_async(millis(timeout), cancel);
+        let task = self.ask(&env, |core| core.connect_async(millis(timeout), cancel))?;
         start(&env, &done, task, |env, core| Connection::new(core).map_err(|error| raise(env, &error)))
     }
 
@@ -244,13 +254,13 @@ impl Lease {
         done: Done<'_>,
     ) -> napi::Result<()> {
         let cancel = cancel.map(|token| &token.core);
-        let task = self.held(&env)?.call_async(request.to_vec(), millis(timeout), cancel);
+        let task = self.ask(&env, |core| core.call_async(request.to_vec(), millis(timeout), cancel))?;
         start(&env, &done, task, |_, answer| Ok(Buffer::from(answer)))
     }
 
     #[napi(catch_unwind)]
     pub fn read_file(&self, env: Env, path: Name, max_bytes: f64, done: Done<'_>) -> napi::Result<()> {
-        let task = self.held(&env)?.read_file_async(os_string(path), max_bytes as u64);
+        let task = self.ask(&env, |core| core.read_file_async(os_string(path), max_bytes as u64))?;
         start(&env, &done, task, |_, bytes| Ok(Buffer::from(bytes)))
     }
 
@@ -263,64 +273,66 @@ impl Lease {
         mode: f64,
         done: Done<'_>,
     ) -> napi::Result<()> {
-        let task = self.held(&env)?.write_file_async(os_string(path), data.to_vec(), mode as u32);
+        let task =
+            self.ask(&env, |core| core.write_file_async(os_string(path), data.to_vec(), mode as u32))?;
         start(&env, &done, task, |_, ()| Ok(()))
     }
 
     #[napi(catch_unwind)]
     pub fn list_dir(&self, env: Env, path: Name, max_entries: f64, done: Done<'_>) -> napi::Result<()> {
-        let task = self.held(&env)?.list_dir_async(os_string(path), max_entries as usize);
+        let task = self.ask(&env, |core| core.list_dir_async(os_string(path), max_entries as usize))?;
         start(&env, &done, task, |_, entries| Ok(entries.into_iter().map(DirEntry::from).collect::<Vec<_>>()))
     }
 
     #[napi(catch_unwind)]
     pub fn remove(&self, env: Env, name: Name, done: Done<'_>) -> napi::Result<()> {
-        start(&env, &done, self.held(&env)?.remove_async(path(name)), |_, ()| Ok(()))
+        let task = self.ask(&env, |core| core.remove_async(path(name)))?;
+        start(&env, &done, task, |_, ()| Ok(()))
     }
 
     #[napi(catch_unwind)]
     pub fn usage(&self, env: Env, done: Done<'_>) -> napi::Result<()> {
-        let task = self.run(&env, Phase::Use, SandboxRef::usage)?;
+        let task = self.ask(&env, SandboxRef::usage_async)?;
         start(&env, &done, task, |_, usage| Ok(Usage::from(usage)))
     }
 
     #[napi(catch_unwind)]
     pub fn log(&self, env: Env, max_bytes: f64, done: Done<'_>) -> napi::Result<()> {
-        let task = self.run(&env, Phase::Use, move |core| core.log(max_bytes as usize))?;
+        let task = self.ask(&env, |core| core.log_async(max_bytes as usize))?;
         start(&env, &done, task, |_, log| Ok(Buffer::from(log)))
     }
 
     #[napi(getter, catch_unwind)]
     pub fn scratch_dir(&self, env: Env) -> napi::Result<String> {
-        Ok(self.held(&env)?.scratch_dir().to_string_lossy().into_owned())
+        self.ask(&env, |core| core.scratch_dir().to_string_lossy().into_owned())
     }
 
     #[napi(getter, catch_unwind)]
     pub fn host_scratch_dir(&self, env: Env) -> napi::Result<Option<String>> {
-        Ok(self.held(&env)?.host_scratch_dir().map(|path| path.to_string_lossy().into_owned()))
+        self.ask(&env, |core| core.host_scratch_dir().map(|path| path.to_string_lossy().into_owned()))
     }
 
     #[napi(getter, catch_unwind)]
     pub fn state(&self) -> &'static str {
-        let state = self.held.borrow().as_ref().map(|core| core.state());
+        let state = self.place.held.borrow().as_ref().map(SandboxRef::state);
         state.unwrap_or(SandboxState::Stale).name()
     }
 
     #[napi(getter, catch_unwind)]
     pub fn uses(&self, env: Env) -> napi::Result<f64> {
-        Ok(self.held(&env)?.uses() as f64)
+        self.ask(&env, |core| core.uses() as f64)
     }
 
     #[napi(getter, catch_unwind)]
     pub fn age_ms(&self, env: Env) -> napi::Result<f64> {
-        Ok(as_millis(self.held(&env)?.age()))
+        self.ask(&env, |core| as_millis(core.age()))
     }
 }
 
 impl Drop for Lease {
     /// With its JavaScript environment; nobody can say in what state the sandbox was left.
     fn drop(&mut self) {
-        if let Some(core) = self.held.take() {
+        if let Some(core) = self.place.held.take() {
             // One that was ended otherwise needs no end.
             let _ = core.destroy("its JavaScript environment ended");
         }
