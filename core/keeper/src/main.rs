@@ -22,6 +22,9 @@ fn main() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     sys::block_all_signals();
+    // Inits and commands inherit these, and the keeper what the host ignores. Of an init its namespace keeps all signals
+    // away that it does not handle.
+    sys::reset_dispositions();
     allow_many_descriptors();
     let host = sys::inherit(HOST_SOCKET);
     let _ = rustix::io::fcntl_setfd(&host, rustix::io::FdFlags::CLOEXEC);

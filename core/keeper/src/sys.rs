@@ -395,6 +395,12 @@ pub(crate) fn unshare_user_namespace() -> Result<(), Errno> {
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
 }
 
+/// Leaves the network namespace for a new one that belongs to the user namespace of this process.
+pub(crate) fn unshare_network_namespace() -> Result<(), Errno> {
+    // SAFETY: the process has one thread, so no other code relies on what stops being shared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }
+}
+
 /// Leaves the mount namespace for a copy of it.
 pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
     // SAFETY: the process has one thread, so no other code relies on what stops being shared.

@@ -28,6 +28,10 @@ pub const SECRETS_DIR: &str = "/run/secrets";
 pub const MOUNT_STEP: &str = "mount at ";
 /// The same of what a runtime brings.
 pub const BRING_STEP: &str = "bring in ";
+/// The step of a [`Failure`] to clone an init into its namespaces.
+pub const CLONE_STEP: &str = "clone the init";
+/// The step of a [`Failure`] of an init to make the one namespace that it is not cloned into.
+pub const NETWORK_STEP: &str = "make the network namespace";
 /// The step of a [`Failure`] to mount in what an init passed off as its mounts.
 pub const FOREIGN_MOUNTS_STEP: &str = "recognise its mount namespace";
 /// The user and group id of every process in a sandbox, as the sandbox sees it.

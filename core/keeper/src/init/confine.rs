@@ -47,8 +47,6 @@ pub(super) fn drop_privileges(
     // but only by an init that still reads it.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|errno| failure("tie the sandbox to the keeper", errno))?;
-    // Commands inherit these; of the init itself the namespace keeps all signals away that it does not handle.
-    sys::reset_dispositions();
     let is_parent = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
     set_rlimits(&create.limits, memory_cgroup, is_parent)?;
     drop_capabilities()?;

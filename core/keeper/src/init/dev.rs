@@ -9,7 +9,7 @@ use rustix::mount::OpenTreeFlags;
 use sandboxset_keeper::Failure;
 
 use super::failure;
-use super::mounts::{WRITABLE, make_dir, make_read_only, mount_fs, move_to, tmpfs, write_file};
+use super::mounts::{WRITABLE, make_read_only, mount_fs, move_to, new_dir, tmpfs, write_file};
 
 /// A copy of a device node of the host, not attached anywhere yet. A user namespace cannot make nodes.
 pub(super) struct Device {
@@ -42,7 +42,7 @@ pub(super) fn mount(root: &OwnedFd, devices: Vec<Device>, shm: &[(&str, &str)]) 
 
 fn populate(root: &OwnedFd, devices: Vec<Device>, shm: &[(&str, &str)]) -> Result<(), Errno> {
     let dev = tmpfs(&[("size", "64k"), ("nr_inodes", "32"), ("mode", "0755")], libc::MOUNT_ATTR_NOSUID)?;
-    drop(make_dir(root.as_fd(), c"dev")?);
+    new_dir(root.as_fd(), c"dev")?;
     move_to(&dev, root.as_fd(), c"dev")?;
     for Device { name, mount } in devices {
         write_file(dev.as_fd(), &name, "")?;
@@ -65,7 +65,7 @@ fn populate(root: &OwnedFd, devices: Vec<Device>, shm: &[(&str, &str)]) -> Resul
         (c"pts", mount_fs("devpts", &terminals, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC)?),
         (c"mqueue", mount_fs("mqueue", &[], no_exec)?),
     ] {
-        drop(make_dir(dev.as_fd(), name)?);
+        new_dir(dev.as_fd(), name)?;
         move_to(&mount, dev.as_fd(), name)?;
     }
     make_read_only(&dev)

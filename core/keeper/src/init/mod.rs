@@ -10,6 +10,7 @@ mod files;
 mod join;
 mod landlock;
 pub(crate) mod mounts;
+pub(crate) mod network;
 mod proc;
 mod reset;
 mod root;
@@ -30,17 +31,16 @@ use serde::{Deserialize, Serialize};
 use self::command::Commands;
 pub(crate) use self::confine::become_inner_user;
 use self::join::{Begin, Door};
+use self::network::Network;
 pub(crate) use self::root::sources;
 use crate::seccomp::Filters;
 use crate::sys;
 
-/// The namespaces that an init is cloned into. The cgroup namespace is made later, from inside the cgroups.
-pub(crate) const NAMESPACES: u64 = (libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWNET) as u64;
+/// The namespaces that an init is cloned into. The cgroup namespace is made later, from inside the cgroups, and the
+/// network namespace beside what else there is to do.
+pub(crate) const NAMESPACES: u64 =
+    (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
+        as u64;
 
 /// The exit code of an init whose runtime ended.
 pub(crate) const EXIT_RUNTIME_ENDED: i32 = 70;
@@ -94,8 +94,9 @@ pub(crate) fn main(
     adopt: impl FnOnce() -> Result<(), Failure>,
     filters: &Filters,
     memory_cgroup: bool,
+    network: Network,
 ) -> ! {
-    let code = match live(setup, host, adopt, filters, memory_cgroup) {
+    let code = match live(setup, host, adopt, filters, memory_cgroup, network) {
         Ok(code) => code,
         Err(()) => EXIT_SETUP_FAILED,
     };
@@ -108,14 +109,21 @@ fn live(
     adopt: impl FnOnce() -> Result<(), Failure>,
     filters: &Filters,
     memory_cgroup: bool,
+    network: Network,
 ) -> Result<i32, ()> {
     let [setup, host] = keep_only([setup, host]).map_err(drop)?;
-    // Nothing that could not be undone happens before the keeper has mapped our user.
+    let network_begun = network.begin();
+    // Nothing else happens before the keeper has mapped our user and made the cgroups.
     sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
-    let prepared = adopt().and_then(|()| confine::enter(&setup));
+    let prepared = network_begun.and_then(|()| adopt()).and_then(|()| confine::enter(&setup));
     let (create, _) = sandboxset_keeper::receive::<Create>(&setup).map_err(drop)?;
     let begun = prepared
-        .and_then(|()| Init::set_up(host, &create, filters, memory_cgroup))
+        .and_then(|()| {
+            let mut report = namespaces_report();
+            root::build(&create, &mut report)?;
+            network.finish(&setup)?;
+            Init::set_up(host, &create, filters, memory_cgroup, report)
+        })
         .map_err(News::Failed)
         .and_then(|(mut init, rules, report)| {
             let silent = |_| News::Failed(Failure { step: "talk to the keeper".into(), errno: 0 });
@@ -160,15 +168,15 @@ pub(crate) fn keep_only<const N: usize>(fds: [OwnedFd; N]) -> Result<[OwnedFd; N
 }
 
 impl<'a> Init<'a> {
-    /// Answers also what is to restrict a runtime that is forked, and what was reached.
+    /// Gives up every right, once all is there that takes one. Answers also what is to restrict a runtime that is
+    /// forked, and what was reached.
     fn set_up(
         host: OwnedFd,
         create: &Create,
         filters: &'a Filters,
         memory_cgroup: bool,
+        mut report: Vec<LayerReport>,
     ) -> Result<(Self, Option<OwnedFd>, Vec<LayerReport>), Failure> {
-        let mut report = namespaces_report();
-        root::build(create, &mut report)?;
         let rules = confine::drop_privileges(create, memory_cgroup, &mut report)?;
         // Inherited from the host, as commands would inherit it from here.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK_NS))

@@ -28,6 +28,14 @@ pub(crate) fn copy_tree(dir: BorrowedFd<'_>, name: &CStr, attributes: u64) -> Re
     Ok(tree)
 }
 
+/// A detached copy of what is at a name, with the attributes of the mount that it is in.
+pub(super) fn copy_mount(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    rustix::mount::open_tree(dir, name, flags)
+}
+
 /// A new file system, not attached anywhere yet.
 pub(crate) fn mount_fs(kind: &str, options: &[(&str, &str)], attributes: u64) -> Result<OwnedFd, Errno> {
     let context = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
@@ -51,6 +59,7 @@ pub(super) fn park(mount: &OwnedFd) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
+/// Attaches a mount at a name in a directory. A link there is not followed.
 pub(crate) fn move_to(mount: &OwnedFd, dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
     rustix::mount::move_mount(mount, c"", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
@@ -60,8 +69,12 @@ pub(crate) fn make_read_only(mount: &OwnedFd) -> Result<(), Errno> {
     sys::mount_setattr_one(mount, libc::MOUNT_ATTR_RDONLY)
 }
 
+pub(super) fn new_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))
+}
+
 pub(crate) fn make_dir(dir: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+    new_dir(dir, name)?;
     rustix::fs::openat(
         dir,
         name,

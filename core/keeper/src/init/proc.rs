@@ -5,11 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::MoveMountFlags;
 use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus};
 
 use super::mounts::{
-    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, mount_fs, move_to, tmpfs, write_file,
+    READ_ONLY, WRITABLE, copy_mount, copy_tree, make_read_only, mount_fs, move_to, new_dir, tmpfs, write_file,
 };
 use super::{failure, layer};
 
@@ -49,7 +48,7 @@ pub(super) fn mount(root: &OwnedFd, create: &Create, report: &mut Vec<LayerRepor
     let step = |errno| failure("mount /proc", errno);
     let attributes = WRITABLE | libc::MOUNT_ATTR_NOEXEC;
     let proc = mount_fs("proc", &[], attributes).map_err(step)?;
-    drop(make_dir(root.as_fd(), c"proc").map_err(step)?);
+    new_dir(root.as_fd(), c"proc").map_err(step)?;
     let is_off = |name: &str| create.off.iter().any(|off| off == name);
     // What covers lies under it, where nobody sees it: before Linux 6.15 only what is mounted somewhere can be copied.
     let empty = if is_off("proc.masks") { None } else { Some(mount_empty(root)) };
@@ -107,7 +106,8 @@ fn mount_empty(root: &OwnedFd) -> Result<OwnedFd, Errno> {
     let empty =
         tmpfs(&[("size", "4k"), ("nr_inodes", "4"), ("mode", "0555")], READ_ONLY & !libc::MOUNT_ATTR_RDONLY)?;
     write_file(empty.as_fd(), c"file", "")?;
-    drop(make_dir(empty.as_fd(), c"dir")?);
+    new_dir(empty.as_fd(), c"dir")?;
+    // What is copied of it has its attributes.
     make_read_only(&empty)?;
     move_to(&empty, root.as_fd(), c"proc")?;
     Ok(empty)
@@ -116,7 +116,7 @@ fn mount_empty(root: &OwnedFd) -> Result<OwnedFd, Errno> {
 fn mask(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Errno> {
     for path in READ_ONLY_PATHS {
         match copy_tree(proc.as_fd(), path, READ_ONLY) {
-            Ok(copy) => cover(proc, path, &copy)?,
+            Ok(copy) => move_to(&copy, proc.as_fd(), path)?,
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -127,15 +127,8 @@ fn mask(proc: &OwnedFd, empty: &OwnedFd) -> Result<(), Errno> {
             Err(Errno::NOENT) => continue,
             Err(errno) => return Err(errno),
         };
-        let cover_with = if kind == FileType::Directory { c"dir" } else { c"file" };
-        cover(proc, path, &copy_tree(empty.as_fd(), cover_with, READ_ONLY)?)?;
+        let cover = if kind == FileType::Directory { c"dir" } else { c"file" };
+        move_to(&copy_mount(empty.as_fd(), cover)?, proc.as_fd(), path)?;
     }
     Ok(())
-}
-
-/// Mounts over an entry of `/proc`, having made sure that it is one.
-fn cover(proc: &OwnedFd, path: &CStr, mount: &OwnedFd) -> Result<(), Errno> {
-    let point = beneath(proc.as_fd(), path, OFlags::empty())?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(mount, c"", &point, c"", flags)
 }

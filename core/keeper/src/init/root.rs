@@ -7,19 +7,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
 use sandboxset_keeper::{BRING_STEP, Create, Failure, LayerReport, LayerStatus, MOUNT_STEP, Root};
 
 use super::dev::Device;
 use super::mounts::{
-    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, names, park, tmpfs, write_bytes,
-    write_file,
+    READ_ONLY, WRITABLE, beneath, copy_tree, make_dir, make_read_only, move_to, names, new_dir, park, tmpfs,
+    write_bytes, write_file,
 };
 use super::share::{self, Part, Tree};
 use super::{confine, dev, failure, layer, proc};
-use crate::sys;
 
 /// What of the host's root is visible in a sandbox with the host's root file system.
 const HOST_DIRS: &[&str] = &["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
@@ -143,8 +142,7 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     }
     enter(&root)?;
     report.push(layer("root", LayerStatus::Active, "pivot_root, read-only"));
-    rustix::system::sethostname(b"sandbox").map_err(|errno| failure("set the host name", errno))?;
-    sys::set_interface_up(c"lo").map_err(|errno| failure("switch the loopback interface on", errno))
+    rustix::system::sethostname(b"sandbox").map_err(|errno| failure("set the host name", errno))
 }
 
 /// Opens every entry of the root directory; answers its links, which are made anew.
@@ -293,7 +291,7 @@ fn mount_own(
         attach(root, &Piece { target: Target::Top(name.into()), contents, is_dir: true })
     };
     // Late secrets will be mounted in it.
-    make_dir(root.as_fd(), c"run").map_err(|errno| failure("make /run", errno))?;
+    new_dir(root.as_fd(), c"run").map_err(|errno| failure("make /run", errno))?;
     mount_tmpfs(c"tmp", "1777")?;
     if create.disk_scratch.is_none() {
         mount_tmpfs(c"scratch", "0755")?;
@@ -329,8 +327,13 @@ fn walk(root: &OwnedFd, path: &[u8]) -> Result<(OwnedFd, CString), Errno> {
     let last = names.pop().ok_or(Errno::INVAL)?;
     let mut dir = root.try_clone().map_err(|_| Errno::MFILE)?;
     for name in names {
-        make_point(dir.as_fd(), &name, true)?;
-        dir = beneath(dir.as_fd(), &name, OFlags::DIRECTORY)?;
+        dir = match beneath(dir.as_fd(), &name, OFlags::DIRECTORY) {
+            Err(Errno::NOENT) => {
+                new_dir(dir.as_fd(), &name)?;
+                beneath(dir.as_fd(), &name, OFlags::DIRECTORY)?
+            }
+            found => found?,
+        };
     }
     Ok((dir, last))
 }
@@ -340,20 +343,11 @@ fn attach_at(dir: BorrowedFd<'_>, name: &CStr, piece: &Piece) -> Result<(), Errn
         Contents::Copy { bytes, mode } => return write_bytes(dir, name, bytes, *mode),
         Contents::Mount(mount) => mount,
     };
-    make_point(dir, name, piece.is_dir)?;
-    let point = beneath(dir, name, OFlags::empty())?;
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(mount, c"", &point, c"", flags)
-}
-
-/// Makes a mount point unless something is there already.
-fn make_point(dir: BorrowedFd<'_>, name: &CStr, is_dir: bool) -> Result<(), Errno> {
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => return Ok(()),
-        Err(Errno::NOENT) => {}
-        Err(errno) => return Err(errno),
+    match if piece.is_dir { new_dir(dir, name) } else { write_file(dir, name, "") } {
+        // Something to mount on is there already, whatever it is.
+        Ok(()) | Err(Errno::EXIST) => move_to(mount, dir, name),
+        Err(errno) => Err(errno),
     }
-    if is_dir { make_dir(dir, name).map(drop) } else { write_file(dir, name, "") }
 }
 
 /// Opens a path of the host as given, links included: it is the operator's own.

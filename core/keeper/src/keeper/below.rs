@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use sandboxset_keeper::{Failure, FrameError};
+use sandboxset_keeper::{CLONE_STEP, Failure, FrameError};
 
 use super::message_pair;
 use super::sandbox::{IdMaps, failure, set_dumpable};
@@ -143,7 +143,7 @@ fn clone_init(
     move_into_link_name_space(user.as_fd(), Some(LinkNameSpaceType::User))
         .map_err(|errno| failure("enter the user namespace", errno))?;
     let namespaces = init::NAMESPACES & !(libc::CLONE_NEWUSER as u64);
-    match sys::clone3(namespaces, cgroup).map_err(|errno| nested("clone the init", errno))? {
+    match sys::clone3(namespaces, cgroup).map_err(|errno| nested(CLONE_STEP, errno))? {
         Forked::Child => {
             child();
             sys::exit(0)

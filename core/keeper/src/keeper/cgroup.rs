@@ -78,37 +78,12 @@ impl Cgroups {
         (Cgroups { unified, unified_controllers, v1 }, faults)
     }
 
-    /// Makes the cgroups of one sandbox, owned by `host_id` as far as its init must write there.
-    pub(super) fn make(&self, name: &str, host_id: Option<u32>) -> Result<SandboxCgroups, Failure> {
-        let mut made = SandboxCgroups { unified: None, unified_controllers: Vec::new(), v1: Vec::new() };
-        let result = self.make_into(&mut made, name, host_id);
-        if result.is_err() {
-            let _ = made.remove();
-        }
-        result.map(|()| made)
-    }
-
-    fn make_into(&self, made: &mut SandboxCgroups, name: &str, host_id: Option<u32>) -> Result<(), Failure> {
-        if let Some(base) = &self.unified {
-            let dir = base.join(name);
-            mkdir(&dir)?;
-            made.unified = Some(dir.clone());
-            made.unified_controllers = self.unified_controllers.clone();
-            if let Some(host_id) = host_id {
-                // A process may be cloned into a cgroup below by who may write the common ancestor's list.
-                std::os::unix::fs::chown(dir.join("cgroup.procs"), Some(host_id), Some(host_id))
-                    .map_err(|error| io_failure("hand over the cgroup", &error))?;
-            }
-        }
-        for (controller, base) in &self.v1 {
-            let dir = base.join(name);
-            // One hierarchy can have several controllers.
-            if !made.v1.iter().any(|(_, other)| *other == dir) {
-                mkdir(&dir)?;
-            }
-            made.v1.push((*controller, dir));
-        }
-        Ok(())
+    /// Makes the one cgroup of a sandbox that its init is born into.
+    pub(super) fn make(&self, name: &str) -> Result<SandboxCgroups, Failure> {
+        let unified = self.unified.as_ref().map(|base| base.join(name));
+        unified.as_deref().map_or(Ok(()), mkdir)?;
+        let v1 = self.v1.iter().map(|(controller, base)| (*controller, base.join(name))).collect();
+        Ok(SandboxCgroups { unified, unified_controllers: self.unified_controllers.clone(), v1 })
     }
 
     /// Says how each limit is enforced.
@@ -177,6 +152,22 @@ impl Cgroups {
 }
 
 impl SandboxCgroups {
+    /// Makes the others, and gives the sandbox's user what its init must write to.
+    pub(super) fn complete(&self, host_id: Option<u32>) -> Result<(), Failure> {
+        for (index, (_, dir)) in self.v1.iter().enumerate() {
+            // One hierarchy can have several controllers.
+            if !self.v1[..index].iter().any(|(_, other)| other == dir) {
+                mkdir(dir)?;
+            }
+        }
+        if let (Some(dir), Some(host_id)) = (&self.unified, host_id) {
+            // A process may be cloned into a cgroup below by who may write the common ancestor's list.
+            std::os::unix::fs::chown(dir.join("cgroup.procs"), Some(host_id), Some(host_id))
+                .map_err(|error| io_failure("hand over the cgroup", &error))?;
+        }
+        Ok(())
+    }
+
     /// The v2 directory, to clone a process into.
     pub(super) fn unified_fd(&self) -> Result<Option<OwnedFd>, Failure> {
         self.unified

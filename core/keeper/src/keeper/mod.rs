@@ -9,6 +9,7 @@ mod demand;
 mod fork;
 mod host_ids;
 mod late;
+mod network;
 mod order;
 mod remover;
 mod sandbox;
@@ -145,6 +146,7 @@ impl Keeper {
                     Source::Init(serial) => self.init_spoke(serial)?,
                     Source::InitProcess(serial) => self.init_ended(serial)?,
                     Source::Server(serial) => self.server_spoke(serial)?,
+                    Source::Network(serial) => self.network_ended(serial)?,
                     Source::Mounter(serial) => {
                         let sandbox = self.claims.get(&serial).and_then(|id| self.sandboxes.get_mut(id));
                         let _ = sandbox.map(Sandbox::reap_mounters);
@@ -237,14 +239,15 @@ impl Keeper {
 
     /// Makes a sandbox out of the best that there is.
     fn begin(&mut self, id: u64, recipe: &Arc<Create>, deadline: Instant) -> Result<(), FrameError> {
+        let forks = recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks);
+        // Others that are being made already have the machine busy, and then who helps only takes it from them.
+        let place = Place { below: None, forks, helped: self.starting.is_empty() };
         let shell = match recipe.parent {
             Some(parent) => self.shell_below(recipe, parent),
-            None if recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks) => {
-                self.prepare(true).map_err(Refusal::from)
-            }
+            None if forks => self.prepare(place).map_err(Refusal::from),
             None => match self.stock.take(recipe, &mut self.mounts) {
                 Some(shell) => Ok(shell),
-                None => self.prepare(false).map_err(Refusal::from),
+                None => self.prepare(place).map_err(Refusal::from),
             },
         };
         let mut sandbox = match shell {
@@ -252,7 +255,13 @@ impl Keeper {
             Err(refusal) => return self.fail(id, refusal),
         };
         sandbox.claim(deadline);
-        let furnished = if sandbox.stage == Stage::Bare { sandbox.furnish(recipe) } else { Ok(()) };
+        let furnished = match sandbox.stage {
+            Stage::Bare => {
+                let told = sandbox.furnish(recipe);
+                told.and_then(|()| sandbox.start_network(&self.watch).map_err(Refusal::from))
+            }
+            _ => Ok(()),
+        };
         let advanced = furnished.and_then(|()| sandbox.advance());
         self.claims.insert(sandbox.serial, id);
         self.sandboxes.insert(id, sandbox);
@@ -277,9 +286,8 @@ impl Keeper {
         done.or_else(|refusal| self.abandon_or_retry(id, refusal))
     }
 
-    fn prepare(&mut self, forks: bool) -> Result<Sandbox, Failure> {
+    fn prepare(&mut self, place: Place<'_>) -> Result<Sandbox, Failure> {
         self.last_serial += 1;
-        let place = Place { below: None, forks };
         let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place)?;
         self.watched(shell)
     }
@@ -314,7 +322,7 @@ impl Keeper {
                     self.drop_shell(shell);
                 }
             }
-            Task::Prepare => match self.prepare(false) {
+            Task::Prepare => match self.prepare(Place::default()) {
                 Ok(shell) => self.stock.add_bare(shell),
                 Err(_) => self.is_blocked = true,
             },

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
-use sandboxset_keeper::{CgroupFd, Create, Failure, INNER_ID, LayerReport};
+use sandboxset_keeper::{CLONE_STEP, CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use serde::Serialize;
 
 use super::below::{self, Parent};
@@ -19,6 +20,7 @@ use super::host_ids::HostIds;
 use super::message_pair;
 use super::order::{Heard, Told, Way};
 use super::stock::most_ahead;
+use crate::init::network::Network;
 use crate::init::{self, News};
 use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
@@ -74,6 +76,10 @@ pub(super) struct Sandbox {
     pub(super) mounts: Option<u64>,
     /// Mounters that were not reaped yet: one at work, and perhaps one that has answered and is about to end.
     pub(super) mounters: Vec<OwnedFd>,
+    /// Its user namespace, until somebody makes the network namespace in it.
+    pub(super) user: Option<OwnedFd>,
+    /// Who makes that, until reaped.
+    pub(super) network: Option<OwnedFd>,
     /// Whether it was frozen while it waits.
     rests: bool,
     made: Made,
@@ -91,6 +97,8 @@ pub(super) struct Place<'a> {
     pub(super) below: Option<&'a Sandbox>,
     /// Whether sandboxes will be made below it.
     pub(super) forks: bool,
+    /// Whether its network namespace is made for its init, which is faster but more work.
+    pub(super) helped: bool,
 }
 
 /// The users and groups of a user namespace.
@@ -165,12 +173,13 @@ impl Sandbox {
     ) -> Result<Self, Failure> {
         let (setup, init_setup) = message_pair().map_err(|errno| failure("make a socket", errno))?;
         let (host_end, init_end) = message_pair().map_err(|errno| failure("make a socket", errno))?;
-        let made = Made { cgroups: Some(cgroups.make(&serial.to_string(), host_id)?) };
+        let made = Made { cgroups: Some(cgroups.make(&serial.to_string())?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
+        let network = if place.helped { Network::Sent } else { Network::Own };
         let live = || {
             let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
-            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory())
+            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory(), network)
         };
         let unified = unified.as_ref().map(AsFd::as_fd);
         let above = match place.below {
@@ -186,7 +195,7 @@ impl Sandbox {
         };
         let above = place.below.map(|parent| parent.lineage.clone()).unwrap_or_default();
         // Later the init will be closed to us, unless we are root.
-        let mounts = mount_namespace(&pidfd);
+        let (mounts, user) = namespaces(&pidfd);
         let mut sandbox = Sandbox {
             serial,
             stage: Stage::Bare,
@@ -206,14 +215,27 @@ impl Sandbox {
             waited: false,
             mounts,
             mounters: Vec::new(),
+            user: user.filter(|_| place.helped),
+            network: None,
             rests: false,
             made,
         };
-        if let Err(failure) = sandbox.go_on() {
+        if let Err(failure) = sandbox.adopt(place.helped) {
             let _ = sandbox.discard();
             return Err(failure);
         }
         Ok(sandbox)
+    }
+
+    /// Makes what its init did not need to be born, while it makes its network namespace, and lets it go on.
+    fn adopt(&self, helped: bool) -> Result<(), Failure> {
+        if helped && self.user.is_none() {
+            return Err(Failure { step: "open the user namespace".into(), errno: 0 });
+        }
+        if let Some(cgroups) = &self.made.cgroups {
+            cgroups.complete(self.host_id)?;
+        }
+        self.go_on()
     }
 
     /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
@@ -446,8 +468,8 @@ impl Sandbox {
         self.setup = None;
         self.host_end = None;
         self.deadline = None;
-        if !self.end_mounters() {
-            return Err("a mounter cannot be killed".to_owned());
+        if !self.end_mounters() || !self.end_network() {
+            return Err("a helper cannot be killed".to_owned());
         }
         if self.stage != Stage::Dead {
             self.kill();
@@ -511,7 +533,7 @@ fn clone_init(
     if !matches!(cloned, Ok(Forked::Child)) {
         set_dumpable(false)?;
     }
-    match cloned.map_err(|errno| failure("clone the init", errno))? {
+    match cloned.map_err(|errno| failure(CLONE_STEP, errno))? {
         Forked::Parent(pid, pidfd) => maps.write(pid.as_raw_nonzero().get()).map(|()| pidfd),
         Forked::Child => {
             live();
@@ -526,11 +548,14 @@ pub(super) fn set_dumpable(dumpable: bool) -> Result<(), Failure> {
         .map_err(|errno| failure("change whether we are dumpable", errno))
 }
 
-/// The number of a process's mount namespace, as far as we may know it.
-fn mount_namespace(pidfd: &OwnedFd) -> Option<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim();
-    rustix::fs::stat(format!("/proc/{pid}/ns/mnt")).ok().map(|stat| stat.st_ino)
+/// The number of a process's mount namespace, and its user namespace, as far as we may know them.
+fn namespaces(pidfd: &OwnedFd) -> (Option<u64>, Option<OwnedFd>) {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok();
+    let pid = info.as_deref().and_then(|info| info.lines().find_map(|line| line.strip_prefix("Pid:")));
+    let Some(pid) = pid.map(str::trim) else { return (None, None) };
+    let mounts = rustix::fs::stat(format!("/proc/{pid}/ns/mnt")).ok().map(|stat| stat.st_ino);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    (mounts, rustix::fs::open(format!("/proc/{pid}/ns/user"), flags, Mode::empty()).ok())
 }
 
 impl IdMaps {
@@ -572,7 +597,7 @@ impl IdMaps {
 
 fn make_scratch(path: &[u8], host_id: Option<u32>) -> Result<(), Failure> {
     let path = Path::new(OsStr::from_bytes(path));
-    rustix::fs::mkdir(path, rustix::fs::Mode::from_raw_mode(0o700))
+    rustix::fs::mkdir(path, Mode::from_raw_mode(0o700))
         .map_err(|errno| failure(&format!("make the scratch dir {}", path.display()), errno))?;
     if host_id.is_some() {
         std::os::unix::fs::lchown(path, host_id, host_id).map_err(|error| Failure {

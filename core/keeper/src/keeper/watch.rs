@@ -31,10 +31,14 @@ pub(super) enum Source {
     Server(u64),
     /// The mounter of a sandbox, which ended.
     Mounter(u64),
+    /// What makes the network namespace of a sandbox, which ended.
+    Network(u64),
 }
 
 /// How many events are taken at once.
 const EVENTS: usize = 64;
+/// How many bits say what of a sandbox it is.
+const KIND_BITS: u32 = 3;
 /// The longest that is waited at once; longer than this the system call may not take.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -44,23 +48,27 @@ impl Source {
             Source::Host => 0,
             Source::HostProcess => 1,
             Source::Remover => 2,
-            Source::Init(serial) => serial << 2,
-            Source::InitProcess(serial) => serial << 2 | 1,
-            Source::Server(serial) => serial << 2 | 2,
-            Source::Mounter(serial) => serial << 2 | 3,
+            Source::Init(serial) => serial << KIND_BITS,
+            Source::InitProcess(serial) => serial << KIND_BITS | 1,
+            Source::Server(serial) => serial << KIND_BITS | 2,
+            Source::Mounter(serial) => serial << KIND_BITS | 3,
+            Source::Network(serial) => serial << KIND_BITS | 4,
         })
     }
 
     /// Sandboxes are counted from 1.
     fn of(event: &Event) -> Self {
-        match event.data.u64() {
-            0 => Source::Host,
-            1 => Source::HostProcess,
-            2 => Source::Remover,
-            data if data & 3 == 0 => Source::Init(data >> 2),
-            data if data & 3 == 1 => Source::InitProcess(data >> 2),
-            data if data & 3 == 2 => Source::Server(data >> 2),
-            data => Source::Mounter(data >> 2),
+        let data = event.data.u64();
+        let serial = data >> KIND_BITS;
+        match data & ((1 << KIND_BITS) - 1) {
+            0 if serial == 0 => Source::Host,
+            1 if serial == 0 => Source::HostProcess,
+            2 if serial == 0 => Source::Remover,
+            0 => Source::Init(serial),
+            1 => Source::InitProcess(serial),
+            2 => Source::Server(serial),
+            3 => Source::Mounter(serial),
+            _ => Source::Network(serial),
         }
     }
 }
@@ -76,7 +84,9 @@ impl Watch {
         let once = match source {
             Source::Host | Source::HostProcess => EventFlags::empty(),
             Source::Server(_) | Source::Init(_) => EventFlags::ONESHOT,
-            Source::Remover | Source::InitProcess(_) | Source::Mounter(_) => EventFlags::ET,
+            Source::Remover | Source::InitProcess(_) | Source::Mounter(_) | Source::Network(_) => {
+                EventFlags::ET
+            }
         };
         epoll::add(&self.epoll, fd, source.data(), EventFlags::IN | once)
     }

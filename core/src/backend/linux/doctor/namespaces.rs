@@ -1,7 +1,7 @@
 //! User namespaces, and the others below them.
 
 use rustix::io::Errno;
-use sandboxset_keeper::Failure;
+use sandboxset_keeper::{CLONE_STEP, Failure, NETWORK_STEP};
 
 use super::super::sys::{self, Trial};
 use super::{Check, host};
@@ -22,7 +22,7 @@ pub(in super::super) struct MissingFeature {
 /// The feature of the host for want of which a sandbox could not be made, if that is the reason.
 pub(in super::super) fn missing_feature(failure: &Failure) -> Option<MissingFeature> {
     let errno = super::super::fault::errno(failure);
-    let cloning = failure.step == "clone the init";
+    let cloning = [CLONE_STEP, NETWORK_STEP].contains(&&*failure.step);
     let (name, cause) = match errno {
         Errno::NOSPC if cloning => ("namespaces", cause(errno)),
         Errno::NOSYS if cloning => ("clone3", forbidden(errno)),

@@ -1,0 +1,59 @@
+//! Has the network namespace of a sandbox that somebody waits for made while its init makes the rest: by a copy of the
+//! keeper, which enters the sandbox's user namespace only. Nobody inside can see it, and nobody is inside yet but the
+//! init, which goes on only when it has heard of that copy.
+
+use std::os::fd::AsFd;
+
+use rustix::process::{Signal, WaitId, WaitIdOptions};
+use sandboxset_keeper::{Failure, FrameError, NETWORK_STEP};
+
+use super::Keeper;
+use super::sandbox::{DEATH, Sandbox, Stage, ends_within, failure};
+use super::watch::{Source, Watch};
+use crate::init::network;
+use crate::sys::{self, Forked};
+
+impl Keeper {
+    /// What made a network namespace ended. If it did not say how that went, nobody will, and the init waits in vain.
+    pub(super) fn network_ended(&mut self, serial: u64) -> Result<(), FrameError> {
+        let Some(&id) = self.claims.get(&serial) else { return Ok(()) };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return Ok(()) };
+        if sandbox.reap_network() || sandbox.stage != Stage::Furnishing {
+            return Ok(());
+        }
+        let failure = Failure { step: format!("{NETWORK_STEP}: who makes it ended"), errno: 0 };
+        self.abandon(id, failure.into())
+    }
+}
+
+impl Sandbox {
+    /// Starts to make the network namespace, if its init does not make its own. It has been told what to become.
+    pub(super) fn start_network(&mut self, watch: &Watch) -> Result<(), Failure> {
+        let Some((user, setup)) = self.user.take().zip(self.setup_socket()) else { return Ok(()) };
+        let maker = match sys::clone3(0, None).map_err(|errno| failure("start a helper", errno))? {
+            Forked::Parent(_, pidfd) => pidfd,
+            Forked::Child => network::make_for(&user, setup),
+        };
+        let watched = watch.add(&maker, Source::Network(self.serial));
+        self.network = Some(maker);
+        watched.map_err(|errno| failure("watch a helper", errno))
+    }
+
+    /// Whether what made the network namespace, which has ended, had said how that went.
+    fn reap_network(&mut self) -> bool {
+        let Some(maker) = self.network.take() else { return true };
+        let status = rustix::process::waitid(WaitId::PidFd(maker.as_fd()), WaitIdOptions::EXITED);
+        status.is_ok_and(|status| status.is_some_and(|status| status.exit_status() == Some(0)))
+    }
+
+    /// Ends what makes the network namespace. `false` if it cannot be killed.
+    pub(super) fn end_network(&mut self) -> bool {
+        let Some(maker) = &self.network else { return true };
+        let _ = rustix::process::pidfd_send_signal(maker, Signal::KILL);
+        let ended = ends_within(maker, DEATH);
+        if ended {
+            self.reap_network();
+        }
+        ended
+    }
+}
