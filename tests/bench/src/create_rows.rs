@@ -12,7 +12,8 @@ use crate::measure::{Arrivals, Failure, Samples};
 use crate::report::{Row, Unit};
 
 /// The rows of [`create`], without their variants.
-pub(crate) const CREATE: [&str; 3] = ["linux.create", "linux.create_shell", "linux.create_exec_true"];
+pub(crate) const CREATE: [&str; 4] =
+    ["linux.create", "linux.create_first", "linux.create_shell", "linux.create_exec_true"];
 /// The rows of [`burst`].
 pub(crate) const BURST: [&str; 2] = ["linux.burst", "linux.burst.cold"];
 
@@ -39,17 +40,20 @@ impl Maker {
         get(&self.set, Acquire::FreshOnly)
     }
 
-    /// Waits until so many shells are ready, and only then lets a measurement begin.
-    fn await_shells(&self, count: usize) -> Result<(), Failure> {
+    /// Waits until so many shells are ready, and so many bare ones, and only then lets a measurement begin.
+    fn await_shells(&self, ready: usize, bare: usize) -> Result<(), Failure> {
         // They are prepared at leisure, and a busy machine has little of it.
         let give_up_at = Instant::now() + 6 * PATIENCE;
-        while self.backend.shells().map_err(text)?.ready < count {
+        loop {
+            let shells = self.backend.shells().map_err(text)?;
+            if shells.ready >= ready && shells.bare >= bare {
+                return Ok(());
+            }
             if Instant::now() >= give_up_at {
-                return Err(format!("there are never {count} shells: {:?}", self.backend.shells()));
+                return Err(format!("there are never {ready} shells and {bare} bare ones: {shells:?}"));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Ok(())
     }
 
     /// Destroys it and waits until it is gone, so that no teardown of ours runs in the next measurement.
@@ -67,8 +71,9 @@ impl Maker {
 }
 
 /// Row `linux.create`: a sandbox from nothing, with no shell there to be taken, until it can be used. Row
-/// `linux.create_shell`: the same with the default options, begun when a shell is ready. Row `linux.create_exec_true`:
-/// the latter, and then until a program in it has ended, which is what bubblewrap does.
+/// `linux.create_first`: with the default options, the first of its kind; so only bare shells are there, which lack all
+/// that a spec says. Row `linux.create_shell`: one like earlier ones, begun when a shell is ready. Row
+/// `linux.create_exec_true`: the latter, and then until a program in it has ended, which is what bubblewrap does.
 ///
 /// The floor of the first is the bare clone of a process with the same namespaces, that of the others a round trip to
 /// another process.
@@ -79,16 +84,18 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let echo = Echo::start(1).map_err(text);
     let bwrap = bubblewrap_program()?;
     let mut arrivals = Arrivals::new();
-    let [mut create, mut from_shell, mut exec] = std::array::from_fn(|_| Samples::new());
+    let [mut create, mut first, mut from_shell, mut exec] = std::array::from_fn(|_| Samples::new());
     let [mut clone_floor, mut trip_floor, mut peer] = std::array::from_fn(|_| Samples::new());
     for round in 0..pace.count(quick, 300) {
         // Back and forth, because what one leaves to be torn down (the kernel takes down network namespaces in the
         // background, one after the other) slows whoever comes next.
-        for turn in 0..6 {
-            let turn = if round % 2 == 0 { turn } else { 5 - turn };
+        for turn in 0..7 {
+            let turn = if round % 2 == 0 { turn } else { 6 - turn };
             if turn > 3 {
-                ready.await_shells(1)?;
+                ready.await_shells(1, 1)?;
             }
+            // What is prepared for one backend is for no other.
+            let another = if turn == 4 { Some(Maker::new(None, 1)?) } else { None };
             pace.wait(&mut arrivals);
             match turn {
                 0 => drop(cgroup.as_ref().map(|cgroup| {
@@ -102,6 +109,13 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
                     }
                 }
                 4 => {
+                    let Some(another) = another else { continue };
+                    if let Some(sandbox) = first.time(|| another.get()) {
+                        another.destroy(&sandbox)?;
+                    }
+                    close(&another.set)?;
+                }
+                5 => {
                     if let Some(sandbox) = from_shell.time(|| ready.get()) {
                         ready.destroy(&sandbox)?;
                     }
@@ -118,7 +132,7 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
                 }
             }
         }
-        if create.failures + from_shell.failures + exec.failures > TOO_MANY_FAILURES {
+        if create.failures + first.failures + from_shell.failures + exec.failures > TOO_MANY_FAILURES {
             break;
         }
     }
@@ -126,7 +140,7 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     close(&ready.set)?;
     let clone_floor = cgroup.as_ref().map(|_| &clone_floor);
     let trip_floor = echo.as_ref().map(|_| &trip_floor);
-    let samples = [(create, clone_floor), (from_shell, trip_floor), (exec, trip_floor)];
+    let samples = [(create, clone_floor), (first, trip_floor), (from_shell, trip_floor), (exec, trip_floor)];
     let row = |(family, (ours, floor)): (&str, (Samples, Result<&Samples, &Failure>))| {
         let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
         row.set_floor(floor);
@@ -154,7 +168,7 @@ pub(crate) fn burst(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
             }
             clones.record(start.elapsed(), BURST_SIZE as u32);
         }
-        ready.await_shells(BURST_SIZE)?;
+        ready.await_shells(BURST_SIZE, 0)?;
         take_burst(&ready, &mut shells)?;
         take_burst(&cold, &mut none)?;
     }

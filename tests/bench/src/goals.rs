@@ -56,6 +56,7 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "linux.get_warm", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.put", suffix: "", bound: Bound::OfFloor(2.0) },
     Goal { family: "linux.create", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },
+    Goal { family: "linux.create_first", suffix: "", bound: Bound::OfPeer("bwrap", 0.5) },
     Goal { family: "linux.create_shell", suffix: "", bound: Bound::OfPeer("bwrap", 0.2) },
     Goal { family: "linux.burst", suffix: "burst", bound: Bound::Absolute(500.0) },
     Goal { family: "linux.density", suffix: "", bound: Bound::Absolute(300.0) },
