@@ -68,6 +68,16 @@ pub unsafe extern "C" fn sandboxset_get_options_init(
     unsafe { options::init(get_options, struct_size) };
 }
 
+/// Gets with the options that C gave. Most give none, and then nothing of their size is moved about.
+#[inline]
+pub(crate) fn with<T>(
+    caller: &Caller,
+    get_options: *const sandboxset_get_options,
+    get: impl Fn(&GetOptions) -> Result<T>,
+) -> Result<T> {
+    if get_options.is_null() { get(&GetOptions::default()) } else { get(&read(caller, get_options)?) }
+}
+
 /// The options that C gave.
 pub(crate) fn read(caller: &Caller, get_options: *const sandboxset_get_options) -> Result<GetOptions> {
     if get_options.is_null() {

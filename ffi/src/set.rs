@@ -124,8 +124,8 @@ pub unsafe extern "C" fn sandboxset_get_or_create_unpaused(
     boundary!(out_error, |caller| {
         let set = caller.borrow(set, "set")?;
         let out = caller.out(out_ref, "out_ref")?;
-        let options = get_options::read(caller, options)?;
-        out.write(sandbox_ref::into_raw(set.get_or_create_unpaused(&options)?));
+        let sandbox = get_options::with(caller, options, |options| set.get_or_create_unpaused(options))?;
+        out.write(sandbox_ref::into_raw(sandbox));
         Ok(())
     })
 }
