@@ -5,15 +5,19 @@
 //! panicking one makes the sandbox dead before the error is seen; calls after death answer with the first cause;
 //! `destroy_if_paused` and unpause exclude each other; events come in order.
 
+mod operate;
+#[cfg(test)]
+mod tests;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+pub(crate) use self::operate::{is_callers_mistake, panic_error};
 use crate::set::{Ended, Hub};
-use crate::{BackendSandbox, Error, ErrorCode, EventKind, LateBinding, Phase, Result, SandboxId};
+use crate::{BackendSandbox, Error, ErrorCode, EventKind, Phase, Result, SandboxId};
 
 /// Wraps a backend's sandbox. Thread-safe.
 pub(crate) struct Guard {
@@ -181,51 +185,6 @@ impl Guard {
         }
     }
 
-    /// Gives the sandbox what its next holder asked for. On any error it is dead before the error is returned.
-    pub(crate) fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
-        self.check(Phase::Bind)?;
-        self.bound.store(true, Ordering::Release);
-        self.guarded(Phase::Bind, "bind", |sandbox| sandbox.bind(binding, deadline))?;
-        self.check_alive(Phase::Bind)
-    }
-
-    /// Takes back what was bound late, if anything was. On any error the sandbox is dead before the error is returned.
-    pub(crate) fn unbind(&self, deadline: Instant) -> Result<()> {
-        self.check(Phase::Bind)?;
-        if !self.bound.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.guarded(Phase::Bind, "unbind", |sandbox| sandbox.unbind(deadline))
-    }
-
-    /// Removes what its last holder left, what was bound late included, and has the backend verify that. On any error
-    /// the sandbox is dead before the error is returned.
-    pub(crate) fn reset(&self, deadline: Instant) -> Result<()> {
-        self.unbind(deadline)?;
-        self.check(Phase::Use)?;
-        let error = match catch_unwind(AssertUnwindSafe(|| self.sandbox.reset(deadline))) {
-            Ok(Ok(report)) => {
-                self.check(Phase::Use)?;
-                self.publish(|| EventKind::Reset(report));
-                return Ok(());
-            }
-            Ok(Err(error)) => error,
-            Err(panic) => panic_error(Phase::Use, "the backend", &*panic),
-        };
-        if !self.is_dead() {
-            self.fail_reset(error.message());
-        }
-        Err(error.with_sandbox(self.id))
-    }
-
-    /// Nobody knows what is left in the sandbox.
-    #[cold]
-    pub(crate) fn fail_reset(&self, text: &str) {
-        tracing::warn!(sandbox = %self.id, text, "could not be reset");
-        self.publish(|| EventKind::Fault(format!("reset: {text}")));
-        self.doom(Killer::Fault, || format!("reset: {text}"));
-    }
-
     /// Asks the backend whether the sandbox still lives; if not, it is dead from here on.
     pub(crate) fn check_alive(&self, phase: Phase) -> Result<()> {
         self.check(phase)?;
@@ -253,36 +212,6 @@ impl Guard {
     /// The first cause of death.
     pub(crate) fn death(&self) -> Option<&Death> {
         self.death.get()
-    }
-
-    /// Runs an operation of the holder. An error that is not the caller's own mistake is published as a fault, and
-    /// becomes `SANDBOX_DEAD` if the sandbox turns out to have died of it or before it.
-    pub(crate) fn operate<T>(
-        &self,
-        phase: Phase,
-        name: &str,
-        operation: impl FnOnce(&dyn BackendSandbox) -> Result<T>,
-    ) -> Result<T> {
-        self.check(phase)?;
-        let error = match catch_unwind(AssertUnwindSafe(|| operation(&*self.sandbox))) {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error.with_sandbox(self.id),
-            Err(panic) => return Err(self.panicked(phase, name, &*panic)),
-        };
-        if is_callers_mistake(&error) {
-            return Err(error);
-        }
-        // A destroy meanwhile is a better answer than whatever the call that it broke off came back with.
-        self.check(phase)?;
-        self.publish(|| EventKind::Fault(format!("{name}: {}", error.message())));
-        match self.check_alive(phase) {
-            Ok(()) if error.code() == ErrorCode::SandboxDead => {
-                self.doom(Killer::Itself, || error.message().to_owned());
-                Err(self.dead(phase))
-            }
-            Ok(()) => Err(error),
-            Err(dead) => Err(dead),
-        }
     }
 
     /// The backend's sandbox, for questions that cannot fail and change nothing.
@@ -413,39 +342,6 @@ impl Guard {
         self.transition.1.notify_all();
     }
 
-    /// Calls the backend's pause, unpause, bind or unbind. On failure the sandbox is dead before the error is returned.
-    fn guarded<T>(
-        &self,
-        phase: Phase,
-        name: &str,
-        call: impl FnOnce(&dyn BackendSandbox) -> Result<T>,
-    ) -> Result<T> {
-        match catch_unwind(AssertUnwindSafe(|| call(&*self.sandbox))) {
-            Ok(Ok(value)) => Ok(value),
-            // What breaks off because of a destroy is no fault of its own.
-            Ok(Err(_)) if self.is_dead() => Err(self.dead(phase)),
-            Ok(Err(error)) => {
-                self.fault(name, error.message());
-                Err(error.with_sandbox(self.id))
-            }
-            Err(panic) => Err(self.panicked(phase, name, &*panic)),
-        }
-    }
-
-    #[cold]
-    fn panicked(&self, phase: Phase, name: &str, panic: &(dyn std::any::Any + Send)) -> Error {
-        let error = panic_error(phase, name, panic);
-        self.fault(name, error.message());
-        error.with_sandbox(self.id)
-    }
-
-    #[cold]
-    fn fault(&self, name: &str, text: &str) {
-        tracing::warn!(sandbox = %self.id, operation = name, text, "fault");
-        self.publish(|| EventKind::Fault(format!("{name}: {text}")));
-        self.doom(Killer::Fault, || format!("{name} failed: {text}"));
-    }
-
     #[cold]
     fn dead(&self, phase: Phase) -> Error {
         let text = match self.death.get() {
@@ -462,157 +358,5 @@ impl Guard {
 impl std::fmt::Debug for Guard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Guard").field("id", &self.id).field("death", &self.death.get()).finish()
-    }
-}
-
-/// Whether an error says that the caller asked for something wrong, rather than that something went wrong with the
-/// sandbox. What a handler makes of a request is between it and its caller: the runtime says itself that it lives on.
-pub(crate) fn is_callers_mistake(error: &Error) -> bool {
-    matches!(
-        error.code(),
-        ErrorCode::InvalidArgument
-            | ErrorCode::InvalidState
-            | ErrorCode::Unsupported
-            | ErrorCode::PermissionDenied
-            | ErrorCode::TooBig
-            | ErrorCode::HandlerFailed
-    )
-}
-
-/// What a panic of a backend or a hook is reported as.
-pub(crate) fn panic_error(phase: Phase, name: &str, panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message");
-    Error::new(ErrorCode::Internal, phase, format!("{name} panicked: {text}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::mock::{MockBackend, MockFault, MockOperation};
-    use crate::{Backend, CreateRequest, ScratchDirs};
-
-    fn guard(mock: &MockBackend) -> (Arc<Guard>, crate::EventStream) {
-        let hub = Arc::new(Hub::default());
-        let events = hub.subscribe(100).unwrap();
-        let id = SandboxId::next();
-        let request =
-            CreateRequest { id, spec: Arc::default(), scratch: ScratchDirs::Tmpfs, deadline: Instant::now() };
-        let guard = Guard::new(id, mock.create(&request).unwrap(), true, hub);
-        guard.announce();
-        (Arc::new(guard), events)
-    }
-
-    fn names(events: &crate::EventStream) -> Vec<&'static str> {
-        std::iter::from_fn(|| events.next(std::time::Duration::ZERO)).map(|event| event.kind.name()).collect()
-    }
-
-    #[test]
-    fn redundant_pauses_succeed_silently() {
-        let mock = MockBackend::new();
-        let (guard, events) = guard(&mock);
-        guard.unpause().unwrap();
-        guard.pause().unwrap();
-        guard.pause().unwrap();
-        guard.unpause().unwrap();
-        guard.unpause().unwrap();
-        assert_eq!((mock.calls(MockOperation::Pause), mock.calls(MockOperation::Unpause)), (1, 1));
-        assert_eq!(names(&events), ["create", "pause", "unpause"]);
-    }
-
-    #[test]
-    fn a_failed_or_panicking_pause_leaves_a_dead_sandbox_with_the_first_cause() {
-        for fault in [MockFault::Fail("stuck".into()), MockFault::Panic] {
-            let mock = MockBackend::new();
-            let (guard, events) = guard(&mock);
-            mock.fault_at(MockOperation::Pause, 1, fault);
-            assert_eq!(guard.pause().unwrap_err().code(), ErrorCode::Internal);
-            assert!(!guard.doom(Killer::Holder, || "later".into()));
-            for result in [guard.pause(), guard.unpause(), guard.check_alive(Phase::Use)] {
-                let error = result.unwrap_err();
-                assert_eq!(error.code(), ErrorCode::SandboxDead);
-                assert!(error.message().contains("destroyed after a fault: pause failed"), "{error}");
-            }
-            assert!(guard.tear_down().unwrap());
-            assert!(!guard.tear_down().unwrap());
-            assert_eq!((mock.calls(MockOperation::Destroy), mock.live()), (1, 0));
-            assert_eq!(names(&events), ["create", "fault", "destroy"]);
-        }
-    }
-
-    #[test]
-    fn a_failed_destroy_can_be_tried_again() {
-        let mock = MockBackend::new();
-        let (guard, events) = guard(&mock);
-        mock.fault_at(MockOperation::Destroy, 1, MockFault::Panic);
-        mock.fault_at(MockOperation::Destroy, 2, MockFault::Fail("busy".into()));
-        assert!(!guard.tear_down().unwrap(), "nobody doomed it");
-        assert!(guard.doom(Killer::Holder, || "done".into()));
-        assert_eq!(guard.tear_down().unwrap_err().code(), ErrorCode::Internal);
-        assert_eq!(guard.tear_down().unwrap_err().sandbox_id(), Some(guard.id()));
-        assert!(guard.tear_down().unwrap());
-        assert_eq!(names(&events), ["create", "fault", "fault", "destroy"]);
-    }
-
-    #[test]
-    fn a_destroy_during_a_pause_wins() {
-        let mock = MockBackend::new();
-        let (guard, events) = guard(&mock);
-        mock.fault_at(MockOperation::Pause, 1, MockFault::Hang);
-        std::thread::scope(|scope| {
-            let pause = scope.spawn(|| guard.pause());
-            assert!(mock.wait_for_hangs(MockOperation::Pause, 1, std::time::Duration::from_secs(60)));
-            assert!(guard.doom(Killer::Set, || "too slow".into()));
-            assert!(guard.tear_down().unwrap());
-            assert!(pause.join().unwrap().is_err());
-        });
-        assert_eq!(names(&events), ["create", "destroy"]);
-    }
-
-    #[test]
-    fn destroy_if_paused_and_unpause_exclude_each_other() {
-        let mock = MockBackend::new();
-        let mut wins = [0, 0];
-        for _ in 0..500 {
-            let (guard, _events) = guard(&mock);
-            assert!(!guard.destroy_if_paused(Killer::Set, || "evicted".into()), "it runs");
-            guard.pause().unwrap();
-            let barrier = std::sync::Barrier::new(2);
-            let (evicted, unpaused) = std::thread::scope(|scope| {
-                let evictor = scope.spawn(|| {
-                    barrier.wait();
-                    guard.destroy_if_paused(Killer::Set, || "evicted".into())
-                });
-                barrier.wait();
-                let unpaused = guard.unpause().is_ok();
-                (evictor.join().unwrap(), unpaused)
-            });
-            assert_ne!(evicted, unpaused);
-            wins[usize::from(evicted)] += 1;
-        }
-        println!("unpaused {}, evicted {}", wins[0], wins[1]);
-    }
-
-    #[test]
-    fn pauses_and_unpauses_of_many_threads_exclude_each_other() {
-        let mock = MockBackend::new();
-        let (guard, events) = guard(&mock);
-        std::thread::scope(|scope| {
-            for thread in 0..8 {
-                let guard = &guard;
-                scope.spawn(move || {
-                    for _ in 0..500 {
-                        if thread % 2 == 0 { guard.pause() } else { guard.unpause() }.unwrap();
-                    }
-                });
-            }
-        });
-        drop(events);
-        let (pauses, unpauses) = (mock.calls(MockOperation::Pause), mock.calls(MockOperation::Unpause));
-        // They alternate, so their numbers differ by what the last one was.
-        assert_eq!(pauses - unpauses, mock.paused() as u64);
     }
 }

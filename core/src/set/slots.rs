@@ -10,6 +10,7 @@
 //! destroying and vacant. *Out* is three states in one: resuming, held and returning.
 //! They are told apart by the occupant itself, so that a get and a put need the lock only once each.
 
+mod counters;
 mod create;
 #[cfg(test)]
 mod model;
@@ -19,12 +20,12 @@ mod retire;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
 
+use counters::Counters;
 pub(super) use create::Refusal;
 use queue::Queue;
 pub(super) use queue::Ticket;
-use retire::Retired;
 
-use crate::{Acquire, Error, MissReason, Stats};
+use crate::{Acquire, Error};
 
 /// What occupies a place: a handle on a sandbox.
 pub(super) trait Occupant: Clone {
@@ -182,25 +183,6 @@ pub(super) struct Slots<S, W> {
     refill_blocked: bool,
     last_create_error: Option<Error>,
     counters: Counters,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    taken: u64,
-    taken_in_vain: u64,
-    handed: u64,
-    handed_in_vain: u64,
-    misses: [u64; 4],
-    waits: u64,
-    timeouts: u64,
-    created: u64,
-    create_failures: u64,
-    puts: u64,
-    resets: u64,
-    reset_failures: u64,
-    forks: u64,
-    fork_failures: u64,
-    destroyed: Retired,
 }
 
 type Effects<S, W> = Vec<Effect<S, W>>;
@@ -410,85 +392,6 @@ impl<S: Occupant, W> Slots<S, W> {
 
     pub(super) fn admission(&self) -> Admission {
         self.admission
-    }
-
-    /// Counts a get that found nothing idle, once.
-    pub(super) fn count_miss(&mut self, reason: MissReason) {
-        self.counters.misses[reason as usize] += 1;
-    }
-
-    /// Why a get that asks now would find nothing idle.
-    pub(super) fn miss_reason(&self, acquire: Acquire) -> MissReason {
-        if acquire == Acquire::FreshOnly {
-            MissReason::FreshOnly
-        } else if self.occupied == 0 {
-            MissReason::Empty
-        } else {
-            MissReason::AllBusy
-        }
-    }
-
-    /// Counts a reset that was tried.
-    pub(super) fn count_reset(&mut self, succeeded: bool) {
-        let counter = match succeeded {
-            true => &mut self.counters.resets,
-            false => &mut self.counters.reset_failures,
-        };
-        *counter += 1;
-    }
-
-    /// Counts a fork that was tried.
-    pub(super) fn count_fork(&mut self, succeeded: bool) {
-        let counter = match succeeded {
-            true => &mut self.counters.forks,
-            false => &mut self.counters.fork_failures,
-        };
-        *counter += 1;
-    }
-
-    /// Counts a get that gave up because of its deadline.
-    pub(super) fn count_timeout(&mut self) {
-        self.counters.timeouts += 1;
-    }
-
-    /// Takes time proportional to the number of sandboxes, because it asks each one that is out for its phase.
-    pub(super) fn stats(&self) -> Stats {
-        let (mut from_idle, mut handed, mut held, mut returning) = (0, 0, 0, 0);
-        for row in self.table.iter().filter(|row| row.state == State::Out) {
-            match row.occupant.as_ref().map(Occupant::phase) {
-                Some(LeasePhase::Resuming(Source::Idle)) => from_idle += 1,
-                Some(LeasePhase::Resuming(Source::Handed)) => handed += 1,
-                Some(LeasePhase::Returning) => returning += 1,
-                Some(LeasePhase::Held) | None => held += 1,
-            }
-        }
-        let counters = &self.counters;
-        let hits = counters.taken - counters.taken_in_vain - from_idle;
-        let misses = [MissReason::Empty, MissReason::AllBusy, MissReason::FreshOnly, MissReason::Unhealthy];
-        Stats {
-            idle: self.idle(),
-            held,
-            creating: self.creating,
-            resuming: (from_idle + handed) as usize,
-            returning: returning + self.settling,
-            destroying: self.destroying + self.lingering,
-            quarantined: self.quarantined,
-            waiting: self.waiting(),
-            gets: hits + counters.handed - counters.handed_in_vain - handed,
-            hits,
-            misses: misses.map(|reason| (reason, counters.misses[reason as usize])).to_vec(),
-            waits: counters.waits,
-            timeouts: counters.timeouts,
-            created: counters.created,
-            create_failures: counters.create_failures,
-            puts: counters.puts,
-            resets: counters.resets,
-            reset_failures: counters.reset_failures,
-            forks: counters.forks,
-            fork_failures: counters.fork_failures,
-            destroyed: counters.destroyed.total(),
-            destroyed_by: counters.destroyed.by_reason(),
-        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! Starting commands, and ending every process of one.
 
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::PipeFlags;
-use sandboxset_keeper::{Exec, Failure, FromInit, READY_FD, RUNTIME_LOG, Runtime, ToCommand};
+use sandboxset_keeper::{Exec, Failure, FromInit, RUNTIME_LOG, Runtime, ToCommand};
 
-use super::{confine, failure};
+use super::failure;
+use super::processes::{Process, is_below, members, processes};
+use super::program::Program;
 use crate::seccomp::{Filter, Filters};
-use crate::sys::{self, CStrings, ChildStack, Ended};
+use crate::sys::{self, ChildStack, Ended};
 
 /// The commands that run now, and the runtime.
 pub(super) struct Commands<'a> {
@@ -29,20 +30,6 @@ struct Command {
     reply: OwnedFd,
     /// Whether the host can kill all of it by its cgroup.
     has_cgroup: bool,
-}
-
-/// What a process is to run and with what.
-struct Program<'a> {
-    args: &'a [Vec<u8>],
-    env: &'a [Vec<u8>],
-    cwd: &'a [u8],
-    stdio: [BorrowedFd<'a>; 3],
-    /// Become [`READY_FD`] and the numbers after it.
-    extra: Vec<BorrowedFd<'a>>,
-    filter: Option<&'a Filter>,
-    cgroup: Option<BorrowedFd<'a>>,
-    memory_bytes: Option<u64>,
-    cpu_seconds: Option<u64>,
 }
 
 /// How often processes that multiply while they are killed are killed again. Each pass stops what it finds
@@ -83,7 +70,7 @@ impl<'a> Commands<'a> {
         let stdout = fds.next().ok_or_else(missing)?;
         let stderr = fds.next().ok_or_else(missing)?;
         let cgroup = if exec.cgroup { Some(fds.next().ok_or_else(missing)?) } else { None };
-        self.spawn(&Program {
+        let program = Program {
             args: &exec.args,
             env: &exec.env,
             cwd: &exec.cwd,
@@ -93,7 +80,8 @@ impl<'a> Commands<'a> {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             memory_bytes: exec.memory_bytes,
             cpu_seconds: exec.cpu_seconds,
-        })
+        };
+        program.spawn(&mut self.stack)
     }
 
     /// Starts the runtime; answers where it will say that it is ready. A fork server is asked for forks by `server`.
@@ -107,7 +95,7 @@ impl<'a> Commands<'a> {
         let (ready, ready_end) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
         let log = open_log()?;
         let stdin = open_null()?;
-        let pid = self.spawn(&Program {
+        let program = Program {
             args: &runtime.args,
             env: &runtime.env,
             cwd: b"/scratch",
@@ -120,24 +108,9 @@ impl<'a> Commands<'a> {
             cgroup: None,
             memory_bytes: None,
             cpu_seconds: None,
-        })?;
-        self.runtime = Some(pid);
+        };
+        self.runtime = Some(program.spawn(&mut self.stack)?);
         Ok(ready)
-    }
-
-    /// Starts a process that becomes the program. Returns when it has, or with what kept it from it.
-    fn spawn(&mut self, program: &Program<'_>) -> Result<i32, Failure> {
-        let image = Image::new(program)?;
-        // The child writes to our memory what went wrong; if it executed its program, nothing did.
-        let mut failed = None;
-        let started = sys::clone_sharing_memory(program.cgroup, &mut self.stack, || {
-            failed = Some(become_program(program, &image));
-        });
-        match (started, failed) {
-            (Ok(pid), None) => Ok(pid.as_raw_nonzero().get()),
-            (Ok(_), Some(failure)) => Err(failure),
-            (Err(errno), _) => Err(failure("start the command", errno)),
-        }
     }
 
     /// The filter of such a runtime, unless it was inherited from the one that it is a fork of.
@@ -254,67 +227,6 @@ impl<'a> Commands<'a> {
     }
 }
 
-/// A process of the sandbox, from `/proc/PID/stat`.
-struct Process {
-    pid: i32,
-    state: u8,
-    parent: i32,
-    session: i32,
-}
-
-impl Process {
-    fn runs(&self) -> bool {
-        self.pid != 1 && !matches!(self.state, b'T' | b't' | b'Z' | b'X')
-    }
-}
-
-/// Whether a process has a number in a namespace below ours as well.
-fn is_below(pid: i32) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers.is_some_and(|numbers| numbers.split_whitespace().count() > 1)
-}
-
-fn processes() -> Vec<Process> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-            // The name may hold anything, so fields are counted from its last parenthesis.
-            let after_name = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
-            let mut fields = std::str::from_utf8(after_name).ok()?.split_whitespace();
-            let state = *fields.next()?.as_bytes().first()?;
-            let parent = fields.next()?.parse().ok()?;
-            let session = fields.nth(1)?.parse().ok()?;
-            Some(Process { pid, state, parent, session })
-        })
-        .collect()
-}
-
-/// The living processes in the session of `leader`, with their descendants.
-fn members(leader: i32, processes: &[Process]) -> Vec<i32> {
-    let living = |process: &&Process| process.pid != 1 && !matches!(process.state, b'Z' | b'X');
-    let mut members: Vec<i32> = processes
-        .iter()
-        .filter(living)
-        .filter(|process| process.pid == leader || process.session == leader)
-        .map(|process| process.pid)
-        .collect();
-    loop {
-        let before = members.len();
-        for process in processes.iter().filter(living) {
-            if members.contains(&process.parent) && !members.contains(&process.pid) {
-                members.push(process.pid);
-            }
-        }
-        if members.len() == before {
-            return members;
-        }
-    }
-}
-
 /// Where the output of the runtime goes.
 pub(super) fn open_log() -> Result<OwnedFd, Failure> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -325,94 +237,4 @@ pub(super) fn open_log() -> Result<OwnedFd, Failure> {
 pub(super) fn open_null() -> Result<OwnedFd, Failure> {
     retry_on_intr(|| rustix::fs::openat(CWD, c"/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()))
         .map_err(|errno| failure("open /dev/null", errno))
-}
-
-/// Enters the working directory, and makes sure that it lies in the sandbox's root.
-fn change_dir(cwd: &[u8]) -> Result<(), Failure> {
-    let path = CString::new(cwd).map_err(|_| failure("enter the working directory", Errno::INVAL))?;
-    rustix::process::chdir(&*path).map_err(|errno| failure("enter the working directory", errno))?;
-    let actual =
-        rustix::process::getcwd(Vec::new()).map_err(|errno| failure("enter the working directory", errno))?;
-    if !actual.to_bytes().starts_with(b"/") {
-        return Err(failure("enter the working directory", Errno::XDEV));
-    }
-    Ok(())
-}
-
-/// The child's side: returns only what went wrong.
-fn become_program(program: &Program<'_>, image: &Image) -> Failure {
-    match prepare(program) {
-        Ok(()) => image.execute(),
-        Err(failure) => failure,
-    }
-}
-
-fn prepare(program: &Program<'_>) -> Result<(), Failure> {
-    rustix::process::setsid().map_err(|errno| failure("make a session", errno))?;
-    for (number, fd) in program.stdio.iter().enumerate() {
-        sys::dup_to(fd, number as i32).map_err(|errno| failure("set up the standard streams", errno))?;
-    }
-    let mut first_private = READY_FD;
-    for fd in &program.extra {
-        sys::dup_to(fd, first_private).map_err(|errno| failure("set up the descriptors", errno))?;
-        first_private += 1;
-    }
-    sys::close_on_exec_from(first_private).map_err(|errno| failure("close descriptors", errno))?;
-    change_dir(program.cwd)?;
-    confine::tighten(program.memory_bytes, program.cpu_seconds)?;
-    sys::unblock_all_signals();
-    let installed = program.filter.map_or(Ok(()), Filter::install);
-    installed.map_err(|error| match error {
-        seccompiler::Error::Prctl(cause) | seccompiler::Error::Seccomp(cause) => Failure {
-            step: "install the system call filter".into(),
-            errno: cause.raw_os_error().unwrap_or(0),
-        },
-        error => Failure { step: format!("install the system call filter: {error}"), errno: 0 },
-    })
-}
-
-/// What is executed, complete before the process that executes it exists.
-struct Image {
-    /// Where the program may be, in the order in which they are tried.
-    candidates: Vec<CString>,
-    args: CStrings,
-    env: CStrings,
-}
-
-impl Image {
-    fn new(program: &Program<'_>) -> Result<Self, Failure> {
-        let read = |errno| failure("read the arguments", errno);
-        let args = CStrings::new(program.args).map_err(read)?;
-        let env = CStrings::new(program.env).map_err(read)?;
-        let name = args.strings().first().ok_or_else(|| read(Errno::INVAL))?;
-        let candidates = if name.to_bytes().contains(&b'/') {
-            vec![name.clone()]
-        } else {
-            let path = env.strings().iter().find_map(|entry| entry.to_bytes().strip_prefix(b"PATH="));
-            path.unwrap_or_default()
-                .split(|&byte| byte == b':')
-                .filter(|dir| !dir.is_empty())
-                .filter_map(|dir| CString::new([dir, b"/", name.to_bytes()].concat()).ok())
-                .collect()
-        };
-        Ok(Image { candidates, args, env })
-    }
-
-    /// Returns only if no candidate could be executed.
-    fn execute(&self) -> Failure {
-        let mut result = Errno::NOENT;
-        for candidate in &self.candidates {
-            match sys::execve(candidate, &self.args, &self.env) {
-                Errno::NOENT | Errno::NOTDIR if self.candidates.len() > 1 => {}
-                // As a shell does: go on looking, but remember that something was there.
-                Errno::ACCESS => result = Errno::ACCESS,
-                errno => {
-                    result = errno;
-                    break;
-                }
-            }
-        }
-        let name = self.args.strings().first().map(|name| name.to_string_lossy()).unwrap_or_default();
-        failure(&format!("execute {name}"), result)
-    }
 }

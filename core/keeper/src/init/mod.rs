@@ -12,6 +12,8 @@ mod landlock;
 pub(crate) mod mounts;
 pub(crate) mod network;
 mod proc;
+mod processes;
+mod program;
 mod reset;
 mod root;
 mod share;

@@ -1,31 +1,24 @@
 //! The keeper as the host sees it: started once, shared by all backends and sandboxes, ended with the last.
 
-use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+mod link;
+mod start;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, socketpair, sockopt};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
-use sandboxset_keeper::{
-    CgroupFd, CgroupPlan, Create, Failure, FrameError, FromKeeper, Hello, LayerReport, Owner, ToKeeper,
-    VERSION,
-};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use rustix::net::Shutdown;
+use rustix::process::Signal;
+use sandboxset_keeper::{CgroupFd, Create, FrameError, LayerReport, ToKeeper};
 
-use super::wait::{poll_until, readable};
-use super::{ShellCounts, cgroup, fault, program};
+use self::link::{Expected, Link, Refusal};
+use super::wait::readable;
+use super::{ShellCounts, cgroup, fault};
 use crate::{CancelToken, Error, ErrorCode, Phase, Result, SandboxId};
 
-/// How long the keeper may take to say hello.
-const HELLO: Duration = Duration::from_secs(10);
-/// How long a send may wait for a keeper that is busy.
-const SEND: Duration = Duration::from_secs(5);
 /// How long the end of the last handle waits for the keeper to be gone, and then for a killed one.
 const END: Duration = Duration::from_secs(2);
 /// How long cgroups are waited for, in the background, whose processes outlived a killed keeper. They have been
@@ -35,48 +28,9 @@ const LATE_END: Duration = Duration::from_secs(60);
 const COUNT: Duration = Duration::from_secs(10);
 /// How long a parent may be kept running for what is prepared for its next forks. A busy keeper puts that off.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Keepers in a row that may end before they made a sandbox, within [`FRUITLESS_WITHIN`].
-const FRUITLESS_STARTS: usize = 5;
-const FRUITLESS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running keeper. Dropping the last handle ends it.
 pub(super) struct Keeper(Arc<Link>);
-
-/// What the thread that listens to the keeper shares with the handles.
-struct Link {
-    socket: OwnedFd,
-    pidfd: OwnedFd,
-    /// Part of the name of everything that this keeper makes.
-    tag: String,
-    plan: CgroupPlan,
-    faults: OnceLock<Vec<String>>,
-    dead: AtomicBool,
-    /// Whether it owes an answer for longer than it may take. Who needs a keeper then gets another one; this one
-    /// goes with its last sandbox.
-    hangs: AtomicBool,
-    /// Whether the end of the keeper is our own wish.
-    ending: AtomicBool,
-    fruitful: AtomicBool,
-    expected: Mutex<Expected>,
-}
-
-/// Who waits for what from the keeper, by the id of the sandbox.
-#[derive(Default)]
-struct Expected {
-    creates: HashMap<u64, Sender<Result<Created, Refusal>>>,
-    removes: HashMap<u64, Sender<Option<String>>>,
-    obituaries: HashMap<u64, Obituary>,
-    settles: HashMap<u64, Vec<Sender<()>>>,
-    /// In the order in which they asked.
-    counts: VecDeque<Sender<ShellCounts>>,
-}
-
-/// Why there is no sandbox.
-enum Refusal {
-    Sandbox(Failure),
-    /// Its parent is to blame.
-    Parent(Failure),
-}
 
 /// Where the cause of a sandbox's death is written, once it is known.
 pub(super) type Obituary = Arc<OnceLock<String>>;
@@ -92,118 +46,7 @@ pub(super) struct Created {
     pub(super) obituary: Obituary,
 }
 
-/// The keepers of this process, by program; normally one at most.
-static KEEPERS: Mutex<Option<Keepers>> = Mutex::new(None);
-
-#[derive(Default)]
-struct Keepers {
-    running: HashMap<Option<PathBuf>, Weak<Keeper>>,
-    /// When keepers ended, or failed to start, without having made a sandbox.
-    fruitless: HashMap<Option<PathBuf>, Vec<Instant>>,
-}
-
 impl Keeper {
-    /// The running keeper of this program, or a new one.
-    pub(super) fn get(program: Option<&PathBuf>, deadline: Instant) -> Result<Arc<Keeper>> {
-        // Held while a keeper starts: who else needs one has to wait for it anyway, until its own deadline.
-        let Some(mut keepers) = KEEPERS.try_lock_until(deadline) else {
-            return Err(Error::new(ErrorCode::Timeout, Phase::Create, "the keeper was not started in time"));
-        };
-        let keepers = keepers.get_or_insert_default();
-        let key = program.cloned();
-        let fruitless = keepers.fruitless.entry(key.clone()).or_default();
-        if let Some(keeper) = keepers.running.get(&key).and_then(Weak::upgrade) {
-            if keeper.serves() {
-                return Ok(keeper);
-            }
-            if !keeper.0.fruitful.load(Ordering::Relaxed) {
-                fruitless.push(Instant::now());
-            }
-        }
-        keepers.running.remove(&key);
-        fruitless.retain(|when| when.elapsed() < FRUITLESS_WITHIN);
-        if fruitless.len() >= FRUITLESS_STARTS {
-            let message =
-                format!("{FRUITLESS_STARTS} keepers ended within a minute without making a sandbox");
-            return Err(unavailable(message));
-        }
-        match Keeper::start(program, deadline) {
-            Ok(keeper) => {
-                let keeper = Arc::new(keeper);
-                keepers.running.insert(key, Arc::downgrade(&keeper));
-                Ok(keeper)
-            }
-            Err(error) => {
-                // When the host has too little of something now, the keeper is not to blame.
-                if error.code() != ErrorCode::NoCapacity {
-                    fruitless.push(Instant::now());
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn start(program: Option<&PathBuf>, deadline: Instant) -> Result<Keeper> {
-        let (socket, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(refused("no socket for the keeper"))?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(SEND))
-            .map_err(refused("the keeper's socket takes no time limit"))?;
-        let plan = cgroup::detect();
-        let tag = new_tag()?;
-        let pidfd = program::run(program.map(PathBuf::as_path), &theirs).map_err(|error| match error {
-            program::ProgramError::Start(errno) => refused(not_started(&error))(errno),
-            error => unavailable(not_started(&error)).with_source(error),
-        })?;
-        drop(theirs);
-        // From here on the drop of the keeper ends it and removes what it made.
-        let keeper = Keeper(Arc::new(Link {
-            socket,
-            pidfd,
-            tag,
-            plan,
-            faults: OnceLock::new(),
-            dead: AtomicBool::new(false),
-            hangs: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            fruitful: AtomicBool::new(false),
-            expected: Mutex::default(),
-        }));
-        keeper.greet(deadline)?;
-        let listening = Arc::clone(&keeper.0);
-        if crate::threads::run(Box::new(move || listening.listen())).is_err() {
-            return Err(Error::new(ErrorCode::NoCapacity, Phase::Create, "no thread could be started"));
-        }
-        Ok(keeper)
-    }
-
-    /// Tells the keeper for whom it works, and waits until it is ready to.
-    fn greet(&self, deadline: Instant) -> Result<()> {
-        let link = &self.0;
-        let host = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
-            .map_err(refused("no pidfd of this process"))?;
-        let hello = Hello { version: VERSION, owner: link.tag.clone(), cgroups: link.plan.clone() };
-        let no_hello = |error| match error {
-            FrameError::Os(errno) => refused("the keeper did not say hello")(errno),
-            error => unavailable("the keeper did not say hello").with_source(error),
-        };
-        sandboxset_keeper::send(&link.socket, &ToKeeper::Hello(hello), &[host.as_fd()]).map_err(no_hello)?;
-        let until = deadline.min(Instant::now() + HELLO);
-        if !readable(&link.socket, Some(until)).map_err(refused("waiting for the keeper failed"))? {
-            return Err(unavailable("the keeper did not say hello in time"));
-        }
-        match sandboxset_keeper::receive(&link.socket).map_err(no_hello)? {
-            (FromKeeper::Hello { version: VERSION, cgroup_faults }, _) => {
-                let _ = link.faults.set(cgroup_faults);
-                Ok(())
-            }
-            (FromKeeper::Hello { version, .. }, _) => {
-                Err(unavailable(format!("the keeper speaks version {version}, not {VERSION}")))
-            }
-            _ => Err(unavailable("the keeper did not begin with hello")),
-        }
-    }
-
     /// Whether it ended.
     pub(super) fn is_dead(&self) -> bool {
         self.0.dead.load(Ordering::Acquire)
@@ -393,154 +236,6 @@ impl Drop for Keeper {
         if crate::threads::run(Box::new(later)).is_err() {
             tracing::warn!("no thread to remove the cgroups of an ended keeper");
         }
-    }
-}
-
-impl Link {
-    /// Hands the keeper's messages to who expects them, until the keeper ends.
-    fn listen(&self) {
-        loop {
-            let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.pidfd, PollFlags::IN)];
-            if poll_until(&mut fds, None).is_err() {
-                break;
-            }
-            // What a keeper said before it ended is still heard.
-            if !fds[0].revents().is_empty() {
-                match sandboxset_keeper::receive(&self.socket) {
-                    Ok((message, fds)) => self.dispatch(message, fds),
-                    Err(FrameError::WouldBlock) => {}
-                    Err(_) => break,
-                }
-            } else if !fds[1].revents().is_empty() {
-                break;
-            }
-        }
-        self.end();
-    }
-
-    fn dispatch(&self, message: FromKeeper, fds: Vec<OwnedFd>) {
-        self.hangs.store(false, Ordering::Relaxed);
-        match message {
-            FromKeeper::Created { id, name, cgroups, report } => {
-                self.created(id, name, &cgroups, report, fds);
-            }
-            FromKeeper::CreateFailed { id, failure } => {
-                let sender = self.expected.lock().creates.remove(&id);
-                let _ = sender.map(|sender| sender.send(Err(Refusal::Sandbox(failure))));
-            }
-            FromKeeper::ForkFailed { id, failure } => {
-                let sender = self.expected.lock().creates.remove(&id);
-                let _ = sender.map(|sender| sender.send(Err(Refusal::Parent(failure))));
-            }
-            FromKeeper::Removed { id, leftovers } => {
-                let sender = self.expected.lock().removes.remove(&id);
-                let _ = sender.map(|sender| sender.send(leftovers));
-            }
-            FromKeeper::Died { id, cause } => {
-                let obituary = self.expected.lock().obituaries.get(&id).cloned();
-                let _ = obituary.map(|obituary| obituary.set(cause));
-            }
-            FromKeeper::Settled { id } => {
-                let senders = self.expected.lock().settles.remove(&id);
-                for sender in senders.into_iter().flatten() {
-                    let _ = sender.try_send(());
-                }
-            }
-            FromKeeper::Shells { ready, bare } => {
-                let sender = self.expected.lock().counts.pop_front();
-                let counts = ShellCounts { ready: ready as usize, bare: bare as usize };
-                let _ = sender.map(|sender| sender.send(counts));
-            }
-            FromKeeper::Hello { .. } => {}
-        }
-    }
-
-    fn created(
-        &self,
-        id: u64,
-        name: String,
-        kinds: &[CgroupFd],
-        report: Vec<LayerReport>,
-        fds: Vec<OwnedFd>,
-    ) {
-        let (sender, obituary) = {
-            let mut expected = self.expected.lock();
-            (expected.creates.remove(&id), expected.obituaries.get(&id).cloned())
-        };
-        // Whoever gave up has asked for its removal already.
-        let (Some(sender), Some(obituary)) = (sender, obituary) else { return };
-        let complete = fds.len() == kinds.len() + 2;
-        let mut fds = fds.into_iter();
-        let answer = match (fds.next(), fds.next()) {
-            (Some(pidfd), Some(socket)) if complete => Ok(Created {
-                pidfd,
-                socket,
-                name,
-                cgroups: kinds.iter().copied().zip(fds).collect(),
-                report,
-                obituary,
-            }),
-            // The kernel drops descriptors when the receiving process may have no more.
-            _ => Err(Refusal::Sandbox(Failure {
-                step: "receive the descriptors of the sandbox".into(),
-                errno: Errno::MFILE.raw_os_error(),
-            })),
-        };
-        let _ = sender.send(answer);
-    }
-
-    fn end(&self) {
-        self.dead.store(true, Ordering::Release);
-        let expected = std::mem::take(&mut *self.expected.lock());
-        for obituary in expected.obituaries.values() {
-            let _ = obituary.set("its keeper died".into());
-        }
-        if !self.ending.load(Ordering::Acquire) {
-            tracing::warn!("the keeper died; its sandboxes are gone with it");
-            let _ = readable(&self.pidfd, Some(Instant::now() + END));
-            self.reap();
-        }
-    }
-
-    /// The keeper is nobody's child but the system's; as the first process of a container this process stands for
-    /// the system, and would have a zombie for every keeper. Elsewhere this does nothing.
-    fn reap(&self) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
-    }
-
-    fn forget(&self, id: u64) {
-        let mut expected = self.expected.lock();
-        expected.creates.remove(&id);
-        expected.obituaries.remove(&id);
-    }
-}
-
-/// The identity of this process, and something that tells apart its keepers, also those of a second copy of this
-/// library in the same process.
-fn new_tag() -> Result<String> {
-    let owner = Owner::current().map_err(|error| {
-        refused("this process has no identity")(Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    })?;
-    let mut random = [0u8; 4];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(refused("no random bytes"))?;
-    Ok(format!("{owner}-{:08x}", u32::from_ne_bytes(random)))
-}
-
-/// Points to where the reason of the host is explained.
-fn not_started(error: &program::ProgramError) -> &'static str {
-    match error {
-        program::ProgramError::Open { .. } => "the keeper could not be started",
-        _ => "the keeper could not be started; `sandboxset doctor` says how to fix it",
-    }
-}
-
-/// What the kernel refused: `NO_CAPACITY` if there is too little of something now.
-fn refused(what: &'static str) -> impl Fn(Errno) -> Error {
-    move |errno| match fault::os(Phase::Create, what, errno) {
-        error if error.code() == ErrorCode::NoCapacity => error,
-        _ => unavailable(what).with_source(std::io::Error::from(errno)),
     }
 }
 
