@@ -9,7 +9,7 @@ use std::time::Instant;
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{Acquire, Config, Runtime, SandboxRef, SandboxSet, SandboxSpec};
 
-use crate::density_rows::{SETTLE, available};
+use crate::density_rows::memory_of_each;
 use crate::floor::round_trip;
 use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, close, get, text};
 use crate::measure::{Arrivals, Failure, Samples};
@@ -187,6 +187,11 @@ impl Forks {
         close(&self.set)?;
         close(&self.parents)
     }
+
+    /// The children, and then their parents.
+    pub(crate) fn into_sets(self) -> Vec<SandboxSet> {
+        vec![self.set, self.parents]
+    }
 }
 
 /// Row `linux.fork_c`: from the get on a set without a sandbox until its fork of a warm parent has said that it is
@@ -301,23 +306,6 @@ pub(crate) fn rate(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
 /// as in `linux.density`; what they share with their parent is there once, and not counted.
 pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let programs = Programs::compile()?;
-    let mut samples = Samples::new();
-    // The first round is not counted: caches that the kernel keeps grow in it.
-    for round in 0..if quick { 3 } else { 6 } {
-        let forks = Forks::new(&programs, Some(0), SMALL, false)?;
-        std::thread::sleep(SETTLE);
-        let before = available()?;
-        forks.set.prewarm(CHILDREN, PATIENCE * 6).map_err(text)?;
-        std::thread::sleep(SETTLE);
-        let used = before.saturating_sub(available()?) / CHILDREN as u64;
-        let idle = forks.set.stats().idle;
-        if idle != CHILDREN {
-            samples.fail(format!("{idle} of {CHILDREN} sandboxes are idle"));
-        } else if round > 0 {
-            // A sample is a number of bytes here.
-            samples.record(std::time::Duration::from_nanos(used), 1);
-        }
-        forks.close()?;
-    }
-    Ok(vec![Row::new(DENSITY[0], Unit::Kibibytes, samples)])
+    let new_sets = || Ok(Forks::new(&programs, Some(0), SMALL, false)?.into_sets());
+    memory_of_each(DENSITY[0], CHILDREN, if quick { 3 } else { 6 }, new_sets)
 }

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use sandboxset::{PythonRuntime, SandboxSpec};
 
-use crate::density_rows::{SETTLE, available};
+use crate::density_rows::memory_of_each;
 use crate::fork_rows::{Clones, Forks, compare};
-use crate::linux_rows::{PATIENCE, Pace, text};
-use crate::measure::{Failure, Samples};
-use crate::report::{Row, Unit};
+use crate::linux_rows::{Pace, text};
+use crate::measure::Failure;
+use crate::report::Row;
 
 /// The rows of [`stdlib`], without their variants.
 pub(crate) const STDLIB: [&str; 2] = ["linux.fork_python", "linux.fork_python.unprepared"];
@@ -119,23 +118,6 @@ fn fork(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Resul
 /// fifty; what they share with their parent is there once, and not counted.
 pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
-    let mut samples = Samples::new();
-    // The first round is not counted: caches that the kernel keeps grow in it.
-    for round in 0..if quick { 3 } else { 6 } {
-        let forks = interpreter.forks(&MODULES, Some(0))?;
-        std::thread::sleep(SETTLE);
-        let before = available()?;
-        forks.set.prewarm(CHILDREN, PATIENCE * 6).map_err(text)?;
-        std::thread::sleep(SETTLE);
-        let used = before.saturating_sub(available()?) / CHILDREN as u64;
-        let idle = forks.set.stats().idle;
-        if idle != CHILDREN {
-            samples.fail(format!("{idle} of {CHILDREN} sandboxes are idle"));
-        } else if round > 0 {
-            // A sample is a number of bytes here.
-            samples.record(Duration::from_nanos(used), 1);
-        }
-        forks.close()?;
-    }
-    Ok(vec![Row::new(DENSITY[0], Unit::Kibibytes, samples)])
+    let new_sets = || Ok(interpreter.forks(&MODULES, Some(0))?.into_sets());
+    memory_of_each(DENSITY[0], CHILDREN, if quick { 3 } else { 6 }, new_sets)
 }
