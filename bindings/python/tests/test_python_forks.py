@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -263,23 +263,16 @@ json.left = open("left", "w")
 def test_forks_from_many_threads(make: Make, app: Path) -> None:
     parents = make(runtime=PythonRuntime(preload=["json"]), max_size=2)
     pool = make(parent=parents, runtime=PythonRuntime(handler="app:hello"), code_dir=app, max_size=16)
-    failures: list[BaseException] = []
 
     def work(number: int) -> None:
-        try:
-            for _ in range(5):
-                sandbox = pool.get_or_create_unpaused(acquire="fresh_only", timeout=PATIENCE)
-                assert sandbox.call(b"%d" % number, timeout=PATIENCE) == b"hello %d" % number
-                sandbox.destroy()
-        except BaseException as error:
-            failures.append(error)
+        for _ in range(5):
+            sandbox = pool.get_or_create_unpaused(acquire="fresh_only", timeout=PATIENCE)
+            assert sandbox.call(b"%d" % number, timeout=PATIENCE) == b"hello %d" % number
+            sandbox.destroy()
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as threads:
+        # Raises what was raised in any of them.
+        list(threads.map(work, range(4)))
     assert parents.stats().fork_failures == 0
 
 

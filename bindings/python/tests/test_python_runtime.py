@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -192,22 +192,15 @@ def test_calls_from_many_threads_and_streams_left_half_way(serving: Call) -> Non
     with serving("app:echo").get_or_create_unpaused() as sandbox:
         stale = sandbox.connect()
         stale.write(b"\x10\0\0\0half")
-        failures: list[BaseException] = []
 
         def work(number: int) -> None:
-            try:
-                for count in range(20):
-                    request = b"%d.%d" % (number, count) * 1000
-                    assert sandbox.call(request, timeout=PATIENCE) == request
-            except BaseException as error:
-                failures.append(error)
+            for count in range(20):
+                request = b"%d.%d" % (number, count) * 1000
+                assert sandbox.call(request, timeout=PATIENCE) == request
 
-        threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
+        with ThreadPoolExecutor(4) as threads:
+            # Raises what was raised in any of them.
+            list(threads.map(work, range(4)))
         stale.write(b"-and-the-rest")
         assert stale.read(100, timeout=PATIENCE)[:4] == b"\x10\0\0\0"
 

@@ -326,19 +326,21 @@ fn many_forks_at_once() {
     });
 }
 
+/// A set of parents, and one of their children; `None` if this host can have no parent.
+fn family(server: &Server, children: Config) -> Option<(SandboxSet, SandboxSet)> {
+    parent()?;
+    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
+    let spec = server_spec(Some(server), &["/code/zygote"]);
+    let config = Config { max_size: 2, ..Config::default() };
+    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).unwrap();
+    let config = Config { parent: Some(parents.clone()), ..children };
+    Some((parents, SandboxSet::new(backend, child_spec(), config).unwrap()))
+}
+
 #[test]
 fn a_set_forks_its_sandboxes_from_those_of_its_parent() {
     let Some(server) = Server::new() else { return };
-    // Whether this host can have any is not asked twice.
-    if parent().is_none() {
-        return;
-    }
-    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
-    let spec = server_spec(Some(&server), &["/code/zygote"]);
-    let config = Config { max_size: 2, ..Config::default() };
-    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).unwrap();
-    let config = Config { max_size: 4, parent: Some(parents.clone()), ..Config::default() };
-    let set = SandboxSet::new(backend, child_spec(), config).unwrap();
+    let Some((parents, set)) = family(&server, Config { max_size: 4, ..Config::default() }) else { return };
     let held: Vec<_> = (0..4).map(|_| set.get_or_create_unpaused(&GetOptions::default()).unwrap()).collect();
     for sandbox in held {
         assert_eq!(sandbox.call(b"state", HANG, None).unwrap(), b"p 1");
@@ -363,15 +365,8 @@ fn sandboxes_without_a_fork_server_are_refused_as_parents() {
 #[test]
 fn a_fork_gets_what_is_bound_late_and_its_parent_does_not() {
     let Some(server) = Server::new() else { return };
-    if parent().is_none() {
-        return;
-    }
-    let backend: Arc<dyn Backend> = Arc::new(LinuxBackend::new(LinuxOptions::default()).unwrap());
-    let spec = server_spec(Some(&server), &["/code/zygote"]);
-    let config = Config { max_size: 2, ..Config::default() };
-    let parents = SandboxSet::new(Arc::clone(&backend), spec, config).unwrap();
-    let config = Config { parent: Some(parents.clone()), reuse: Reuse::Replace, ..Config::default() };
-    let set = SandboxSet::new(backend, child_spec(), config).unwrap();
+    let config = Config { reuse: Reuse::Replace, ..Config::default() };
+    let Some((parents, set)) = family(&server, config) else { return };
     let binding = LateBinding {
         secrets: vec![("token".into(), Secret::from(&b"hush"[..]))],
         binds: vec![Bind { source: server.0.clone(), target: "/mnt/dir".into(), writable: false }],
