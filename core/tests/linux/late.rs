@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
@@ -370,4 +371,16 @@ fn what_cannot_be_mounted_is_an_error_and_costs_one_sandbox() {
         assert_eq!((set.stats().held, set.stats().resuming), (0, 0));
     }
     assert!(!run(&get(&set), "ls -A /run; cat /proc/self/mountinfo").contains("secrets"));
+}
+
+/// Its cgroups are gone as well, which is no reason of its own.
+#[test]
+fn what_cannot_be_bound_because_the_sandbox_is_dead_says_so() {
+    let Some(sandbox) = sandbox() else { return };
+    sandbox.destroy().unwrap();
+    let limits = LateLimits { pids: Some(5), ..LateLimits::default() };
+    for binding in [LateBinding { limits, ..LateBinding::default() }, secrets(b"hush")] {
+        let error = sandbox.bind(&binding, Instant::now() + HANG).unwrap_err();
+        assert_eq!((error.code(), error.phase()), (ErrorCode::SandboxDead, Phase::Bind), "{error}");
+    }
 }

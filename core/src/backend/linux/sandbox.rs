@@ -124,6 +124,11 @@ impl Inner {
         }
     }
 
+    /// Why something failed: because the sandbox is dead, or for this reason.
+    fn dead_or(&self, phase: Phase, error: Error) -> Error {
+        self.cause_of_death().map_or(error, |cause| fault::dead(phase, self.id, &cause))
+    }
+
     /// Stops or continues everything by signals from the init.
     fn signal_all(&self, phase: Phase, request: &ToInit) -> Result<()> {
         let patience = Patience { deadline: Instant::now() + ANSWER, cancel: None };
@@ -254,11 +259,11 @@ impl BackendSandbox for LinuxSandbox {
 
     fn bind(&self, binding: &LateBinding, deadline: Instant) -> Result<()> {
         self.0.note_change();
-        late::bind(&self.0, binding, deadline)
+        late::bind(&self.0, binding, deadline).map_err(|error| self.0.dead_or(Phase::Bind, error))
     }
 
     fn unbind(&self, deadline: Instant) -> Result<()> {
-        late::unbind(&self.0, deadline)
+        late::unbind(&self.0, deadline).map_err(|error| self.0.dead_or(Phase::Bind, error))
     }
 
     fn prepare_reset(&self) -> Result<()> {
