@@ -1,7 +1,7 @@
 //! The C ABI of SandboxSet.
 //!
 //! The contract for C readers is `include/sandboxset.h`, which a test renders from the doc comments here. One file
-//! per C type; [`boundary`] holds what every exported function goes through.
+//! per C type; `boundary` holds what every exported function goes through.
 //!
 //! Build this crate with `panic = "unwind"`: with `abort` a defect ends the host instead of being `INTERNAL`.
 
