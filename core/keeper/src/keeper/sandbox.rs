@@ -20,8 +20,7 @@ use super::host_ids::HostIds;
 use super::message_pair;
 use super::order::{Heard, Told, Way};
 use super::stock::most_ahead;
-use crate::init::network::Network;
-use crate::init::{self, News};
+use crate::init::{self, Birth, News};
 use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
 
@@ -97,8 +96,8 @@ pub(super) struct Place<'a> {
     pub(super) below: Option<&'a Sandbox>,
     /// Whether sandboxes will be made below it.
     pub(super) forks: bool,
-    /// Whether its network namespace is made for its init, which is faster but more work.
-    pub(super) helped: bool,
+    /// What it is to become at once, if somebody waits for it.
+    pub(super) recipe: Option<&'a Arc<Create>>,
 }
 
 /// The users and groups of a user namespace.
@@ -176,11 +175,8 @@ impl Sandbox {
         let made = Made { cgroups: Some(cgroups.make(&serial.to_string())?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
-        let network = if place.helped { Network::Sent } else { Network::Own };
-        let live = || {
-            let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
-            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory(), network)
-        };
+        let birth = if place.recipe.is_some() { Birth::Awaited } else { Birth::Ahead };
+        let live = || init::main(init_setup, init_end, filters, cgroups.limits_memory(), birth);
         let unified = unified.as_ref().map(AsFd::as_fd);
         let above = match place.below {
             Some(below) => below.parent.as_ref().map(Some).ok_or_else(|| Failure {
@@ -215,41 +211,57 @@ impl Sandbox {
             waited: false,
             mounts,
             mounters: Vec::new(),
-            user: user.filter(|_| place.helped),
+            user: user.filter(|_| place.recipe.is_some()),
             network: None,
             rests: false,
             made,
         };
-        if let Err(failure) = sandbox.adopt(place.helped) {
+        if let Err(failure) = sandbox.adopt(place.recipe) {
             let _ = sandbox.discard();
             return Err(failure);
         }
         Ok(sandbox)
     }
 
-    /// Makes what its init did not need to be born, while it makes its network namespace, and lets it go on.
-    fn adopt(&self, helped: bool) -> Result<(), Failure> {
-        if helped && self.user.is_none() {
-            return Err(Failure { step: "open the user namespace".into(), errno: 0 });
+    /// Makes what its init did not need to be born, while it has something to do without, and lets it go on.
+    fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
+        if let Some(recipe) = recipe {
+            if self.user.is_none() {
+                return Err(Failure { step: "open the user namespace".into(), errno: 0 });
+            }
+            self.describe(recipe)?;
         }
-        if let Some(cgroups) = &self.made.cgroups {
-            cgroups.complete(self.host_id)?;
-        }
-        self.go_on()
+        let entrances = match &self.made.cgroups {
+            Some(cgroups) => {
+                cgroups.complete(self.host_id)?;
+                cgroups.v1_entrances()?
+            }
+            None => Vec::new(),
+        };
+        // Their number too, because descriptors can get lost on the way.
+        self.tell(&entrances.len(), &entrances)
+    }
+
+    /// Tells its init what to become, but for its runtime.
+    fn describe(&mut self, recipe: &Arc<Create>) -> Result<(), Failure> {
+        self.stage = Stage::Furnishing;
+        self.recipe = Some(Arc::clone(recipe));
+        self.tell(&**recipe, &[])
     }
 
     /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
     pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Refusal> {
-        self.stage = Stage::Furnishing;
-        self.recipe = Some(Arc::clone(recipe));
-        if let Some(cgroups) = &self.made.cgroups {
-            cgroups.limit(&recipe.limits)?;
-        }
+        self.limit(recipe)?;
         if let Some(scratch) = &recipe.disk_scratch {
             make_scratch(scratch, self.host_id)?;
             self.disk_scratch = Some(scratch.clone());
         }
-        self.tell(&**recipe).map_err(|failure| self.unfinished(failure))
+        self.describe(recipe).map_err(|failure| self.unfinished(failure))
+    }
+
+    /// Sets the limits. Nobody but its init is inside before the keeper has heard of that.
+    pub(super) fn limit(&self, recipe: &Create) -> Result<(), Failure> {
+        self.made.cgroups.as_ref().map_or(Ok(()), |cgroups| cgroups.limit(&recipe.limits))
     }
 
     /// Somebody waits for it, but not longer than this.
@@ -320,7 +332,7 @@ impl Sandbox {
 
     /// Lets the init go on.
     pub(super) fn go_on(&self) -> Result<(), Failure> {
-        self.tell(&())
+        self.tell(&(), &[])
     }
 
     /// The files by which the parent's process enters the cgroups.
@@ -329,9 +341,10 @@ impl Sandbox {
     }
 
     /// Sends the init what it waits for.
-    fn tell<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
+    fn tell<T: Serialize>(&self, message: &T, fds: &[OwnedFd]) -> Result<(), Failure> {
         let Some(setup) = &self.setup else { return Ok(()) };
-        sandboxset_keeper::send(setup, message, &[])
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        sandboxset_keeper::send(setup, message, &fds)
             .map_err(|error| Failure { step: format!("talk to the init: {error}"), errno: 0 })
     }
 
