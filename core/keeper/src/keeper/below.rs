@@ -6,7 +6,7 @@
 //! a fork of the keeper. None of them can be read from inside: the memory of the keeper is in all of them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandboxset_keeper::{CLONE_STEP, Failure, FrameError};
 
 use super::message_pair;
-use super::sandbox::{IdMaps, failure, set_dumpable};
+use super::sandbox::{IdMaps, ends_within, failure, set_dumpable};
 use crate::init;
 use crate::sys::{self, Forked};
 
@@ -31,42 +31,56 @@ pub(super) struct Parent {
     pub(super) most_ahead: usize,
 }
 
-/// How long the helpers may take. The parent's processes see one of them for a moment, and may be able to stop it.
-const HELP: Duration = Duration::from_secs(1);
+/// An init that the helpers are cloning.
+pub(super) struct Birth {
+    /// Where the init is handed to us.
+    socket: OwnedFd,
+}
 
-/// Runs `child` as the first process of new namespaces below a parent. Answers its pidfd.
+/// How long the helpers may take. The parent's processes see one of them for a moment, and may be able to stop it.
+pub(super) const HELP: Duration = Duration::from_secs(1);
+
+/// Has `child` run as the first process of new namespaces below a parent. Answers a pidfd of the first helper: when that
+/// has ended, [`Birth::end`] has the init.
 ///
-/// It ends up as a child of the parent's init, because whoever started it has ended by then.
-pub(super) fn clone_below(
+/// The init ends up as a child of the parent's init, because whoever started it has ended by then.
+pub(super) fn begin(
     parent: &Parent,
     maps: &IdMaps,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce(),
-) -> Result<OwnedFd, Failure> {
-    let (ours, theirs) = message_pair().map_err(|errno| failure("make a socket", errno))?;
-    let pidfd = match sys::clone3(0, None).map_err(|errno| failure("start a helper", errno))? {
-        Forked::Parent(_, pidfd) => pidfd,
+) -> Result<(OwnedFd, Birth), Failure> {
+    let step = |errno| failure("make a socket", errno);
+    let (socket, theirs) = message_pair().map_err(step)?;
+    match sys::clone3(0, None).map_err(|errno| failure("start a helper", errno))? {
+        Forked::Parent(_, pidfd) => {
+            rustix::io::ioctl_fionbio(&socket, true).map_err(step)?;
+            Ok((pidfd, Birth { socket }))
+        }
         Forked::Child => {
             if let Err(failure) = help(parent, maps, cgroup, &theirs, child) {
                 let _ = sandboxset_keeper::send(&theirs, &Err::<(), Failure>(failure), &[]);
             }
             sys::exit(0)
         }
-    };
-    drop(theirs);
-    let deadline = Instant::now() + HELP;
-    let answered = super::wait_readable(&ours, deadline);
-    super::wait_readable(&pidfd, deadline);
-    // It has ended, or never will; what else it started ends without it.
-    let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-    await_end(&pidfd);
-    if !answered {
-        return Err(failure("wait for a helper", Errno::TIMEDOUT));
     }
-    let answer = sandboxset_keeper::receive::<Result<(), Failure>>(&ours);
-    let (result, mut fds) = answer.map_err(|error| broken(&error))?;
-    result?;
-    fds.pop().ok_or_else(|| broken(&FrameError::Malformed("pidfd missing")))
+}
+
+impl Birth {
+    /// Answers a pidfd of the init. A helper that has not ended is killed, and never will have one; what else it started
+    /// ends without it.
+    pub(super) fn end(self, helper: &OwnedFd) -> Result<OwnedFd, Failure> {
+        let has_ended = ends_within(helper, Duration::ZERO);
+        let _ = rustix::process::pidfd_send_signal(helper, rustix::process::Signal::KILL);
+        await_end(helper);
+        if !has_ended {
+            return Err(failure("wait for a helper", Errno::TIMEDOUT));
+        }
+        let answer = sandboxset_keeper::receive::<Result<(), Failure>>(&self.socket);
+        let (result, mut fds) = answer.map_err(|error| broken(&error))?;
+        result?;
+        fds.pop().ok_or_else(|| broken(&FrameError::Malformed("pidfd missing")))
+    }
 }
 
 /// The first helper: enters the parent's user namespace, has the new one made, and maps its user.

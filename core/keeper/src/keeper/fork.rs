@@ -11,27 +11,41 @@ use rustix::io::Errno;
 use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper};
 
 use super::Keeper;
+use super::births::Waiting;
 use super::sandbox::{Place, Refusal, Sandbox, Stage, Step};
 use super::sources::Sources;
 use super::watch::Source;
 use crate::zygote::{self, Message};
 
 impl Keeper {
-    /// A shell below the parent, for its runtime to be forked into: one that waits, or a new one.
-    pub(super) fn shell_below(&mut self, recipe: &Arc<Create>, parent_id: u64) -> Result<Sandbox, Refusal> {
+    /// A shell below the parent that waits for its runtime to be forked into it, or in which that waits already.
+    pub(super) fn take_below(
+        &mut self,
+        recipe: &Arc<Create>,
+        parent_id: u64,
+    ) -> Result<Option<Sandbox>, Refusal> {
         let most = self.forkable(parent_id)?.parent.as_ref().map_or(0, |parent| parent.most_ahead);
-        if let Some(mut shell) = self.stock.take_below(recipe, most, &mut self.mounts) {
-            // What it is told waits for it before it wakes, so that it need not wake twice.
-            let woken = match shell.stage {
-                Stage::Forked => shell.release().and_then(|()| shell.wake()),
-                _ => Ok(()),
-            };
-            match woken {
-                Ok(()) => return Ok(shell),
-                Err(_) => self.drop_shell(shell),
-            }
+        let Some(mut shell) = self.stock.take_below(recipe, most, &mut self.mounts) else { return Ok(None) };
+        // What it is told waits for it before it wakes, so that it need not wake twice.
+        let woken = match shell.stage {
+            Stage::Forked => shell.release().and_then(|()| shell.wake()),
+            _ => Ok(()),
+        };
+        if woken.is_err() {
+            self.drop_shell(shell);
+            return Ok(None);
         }
-        self.prepare_below(recipe, parent_id)
+        Ok(Some(shell))
+    }
+
+    /// Begins with creates that waited for their turn to be cloned.
+    pub(super) fn begin_births(&mut self) -> Result<(), FrameError> {
+        while let Some(Waiting { id, recipe, deadline }) = self.births.next() {
+            let Some(parent_id) = recipe.parent else { continue };
+            let shell = self.prepare_below(&recipe, parent_id);
+            self.start(id, shell, &recipe, deadline)?;
+        }
+        Ok(())
     }
 
     /// Prepares a fork that nobody has asked for yet, up to where its runtime would be told what to be.
@@ -90,31 +104,62 @@ impl Keeper {
     }
 
     /// Makes a shell below the parent.
-    fn prepare_below(&mut self, create: &Create, parent_id: u64) -> Result<Sandbox, Refusal> {
+    pub(super) fn prepare_below(&mut self, create: &Create, parent_id: u64) -> Result<Sandbox, Refusal> {
         self.forkable(parent_id)?;
         self.last_serial += 1;
         let serial = self.last_serial;
         let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        let place = Place { below: self.sandboxes.get(&parent_id), forks, recipe: None };
+        let place = Place { below: self.sandboxes.get(&parent_id), forks, helped: false };
         let shell = Sandbox::prepare(serial, &self.cgroups, &self.filters, &mut self.ids, place);
-        let mut shell = match shell {
-            Ok(shell) => shell,
-            // No other parent of this depth can either.
-            Err(failure) if failure.errno == Errno::NOSPC.raw_os_error() => {
-                return Err(Refusal::Sandbox(failure));
-            }
-            Err(failure) => {
-                if failure.errno == Errno::TIMEDOUT.raw_os_error()
-                    && let Some(parent) = self.sandboxes.get_mut(&parent_id)
-                {
-                    // Once is enough: its processes may have kept us waiting.
-                    parent.parent = None;
-                }
-                return Err(Refusal::Parent(failure));
-            }
-        };
+        let mut shell = shell.map_err(|failure| self.blame(parent_id, failure))?;
         shell.fork_of = Some(parent_id);
-        Ok(self.watched(shell)?)
+        let shell = self.watched(shell)?;
+        self.births.begin(serial);
+        Ok(shell)
+    }
+
+    /// Takes the init of a sandbox below a parent: it has been cloned, or never will be.
+    pub(super) fn take_init(&mut self, serial: u64) -> Result<(), FrameError> {
+        self.births.end(serial);
+        let id = self.claims.get(&serial).copied();
+        let sandbox = match id {
+            Some(id) => self.sandboxes.get_mut(&id),
+            None => self.stock.find(serial),
+        };
+        let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.is_born()) else { return Ok(()) };
+        let parent_id = sandbox.fork_of;
+        // Other helpers have copies of the descriptor, which would go on telling of it.
+        self.watch.remove(&sandbox.pidfd);
+        let taken = sandbox.be_born().and_then(|()| {
+            self.watch.add_init(sandbox).map_err(|errno| super::sandbox::failure("watch the init", errno))
+        });
+        let Err(failure) = taken else { return Ok(()) };
+        let refusal = match parent_id {
+            Some(parent_id) => self.blame(parent_id, failure),
+            None => Refusal::Sandbox(failure),
+        };
+        match id {
+            Some(id) => self.abandon(id, refusal),
+            None => {
+                self.stock.doom(serial);
+                Ok(())
+            }
+        }
+    }
+
+    /// Who is to blame for a sandbox that could not be made below a parent.
+    fn blame(&mut self, parent_id: u64, failure: Failure) -> Refusal {
+        if failure.errno == Errno::NOSPC.raw_os_error() {
+            // No other parent of this depth can either.
+            return Refusal::Sandbox(failure);
+        }
+        if failure.errno == Errno::TIMEDOUT.raw_os_error()
+            && let Some(parent) = self.sandboxes.get_mut(&parent_id)
+        {
+            // Once is enough: its processes may have kept us waiting.
+            parent.parent = None;
+        }
+        Refusal::Parent(failure)
     }
 
     /// Has the parent's server join a sandbox.

@@ -4,6 +4,7 @@
 //! deadline. When the host is gone it removes everything and returns.
 
 mod below;
+mod births;
 mod cgroup;
 mod demand;
 mod fork;
@@ -23,10 +24,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use self::births::{Births, Waiting};
 use self::cgroup::Cgroups;
 use self::host_ids::HostIds;
 use self::remover::Remover;
@@ -45,6 +47,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long no request must have come before something is done about the stock of shells: longer than the pauses
 /// within a burst, so that the stock is not refilled at its expense.
 const QUIET: Duration = Duration::from_millis(2);
+/// How long a create that is under way keeps us from the stock: longer than what was prepared takes to become a sandbox,
+/// whose last step would else find us at work; but a runtime that takes long to start does not keep others waiting.
+const UNDER_WAY: Duration = Duration::from_millis(20);
 /// How many times as long as a piece of such work took the keeper then leaves it alone, so that it is always there for
 /// requests for the most part.
 const REST: u32 = 2;
@@ -66,12 +71,15 @@ struct Keeper {
     claims: HashMap<u64, u64>,
     /// The ids of those that are not ready yet.
     starting: Vec<u64>,
+    births: Births<Arc<Create>>,
     stock: Stock,
     /// The ids of the parents that are to be paused as soon as what is to wait below them does.
     settling: Vec<u64>,
     last_serial: u64,
-    /// When there may be time for the stock.
-    stock_at: Instant,
+    /// When requests leave time for the stock.
+    quiet_at: Instant,
+    /// When the last work for the stock leaves time for more.
+    rested_at: Instant,
     /// A shell could not be prepared, or ended. Not tried again before a create has succeeded.
     is_blocked: bool,
     remover: Remover,
@@ -108,10 +116,12 @@ impl Keeper {
             sandboxes: HashMap::new(),
             claims: HashMap::new(),
             starting: Vec::new(),
+            births: Births::new(),
             stock: Stock::new(),
             settling: Vec::new(),
             last_serial: 0,
-            stock_at: Instant::now(),
+            quiet_at: Instant::now(),
+            rested_at: Instant::now(),
             is_blocked: false,
             remover: Remover::default(),
         };
@@ -158,6 +168,7 @@ impl Keeper {
                 self.remover.go_on();
             }
             self.expire()?;
+            self.begin_births()?;
             if happened.contains(&Source::Host) && !self.host_spoke()? {
                 return Ok(());
             }
@@ -171,8 +182,13 @@ impl Keeper {
     /// When something has to be done although nothing happens; never, if nobody waits and the stock is as it should be.
     fn next_deadline(&self) -> Option<Instant> {
         let creates = self.starting.iter().filter_map(|id| self.sandboxes.get(id)?.deadline());
-        let work = self.stock_task().map(|_| self.stock_at);
-        creates.chain(work).chain(self.stock.review_at()).chain(self.stock.expires_at()).min()
+        let work = self.stock_task().map(|_| self.stock_at());
+        creates
+            .chain(self.births.next_deadline())
+            .chain(work)
+            .chain(self.stock.review_at())
+            .chain(self.stock.expires_at())
+            .min()
     }
 
     /// Serves every waiting message; false if the host closed its end.
@@ -188,8 +204,10 @@ impl Keeper {
     }
 
     fn request(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
-        if matches!(message, ToKeeper::Create(_) | ToKeeper::Remove { .. }) {
-            self.stock_at = self.stock_at.max(Instant::now() + QUIET);
+        match message {
+            ToKeeper::Create(_) => self.stay_away_for(UNDER_WAY),
+            ToKeeper::Remove { .. } => self.stay_away_for(QUIET),
+            _ => {}
         }
         match message {
             ToKeeper::Create(create) => self.create(*create),
@@ -240,26 +258,46 @@ impl Keeper {
     /// Makes a sandbox out of the best that there is.
     fn begin(&mut self, id: u64, recipe: &Arc<Create>, deadline: Instant) -> Result<(), FrameError> {
         let forks = recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        // Others that are being made already have the machine busy, and then who helps only takes it from them. A
-        // scratch dir on disk is made when there is a sandbox to be removed with.
-        let at_once = self.starting.is_empty() && recipe.disk_scratch.is_none();
-        let place = Place { below: None, forks, recipe: Some(recipe).filter(|_| at_once) };
+        // Others that are being made already have the machine busy, and then who helps only takes it from them.
+        let place = Place { below: None, forks, helped: self.starting.is_empty() };
         let shell = match recipe.parent {
-            Some(parent) => self.shell_below(recipe, parent),
+            Some(parent) => match self.take_below(recipe, parent) {
+                Ok(Some(shell)) => Ok(shell),
+                Ok(None) if !self.births.has_room() => {
+                    self.births.wait(Waiting { id, recipe: Arc::clone(recipe), deadline });
+                    return Ok(());
+                }
+                Ok(None) => self.prepare_below(recipe, parent),
+                Err(refusal) => Err(refusal),
+            },
             None if forks => self.prepare(place).map_err(Refusal::from),
             None => match self.stock.take(recipe, &mut self.mounts) {
                 Some(shell) => Ok(shell),
                 None => self.prepare(place).map_err(Refusal::from),
             },
         };
+        self.start(id, shell, recipe, deadline)
+    }
+
+    /// Takes a sandbox that is to be made of this shell as far as it gets at once.
+    fn start(
+        &mut self,
+        id: u64,
+        shell: Result<Sandbox, Refusal>,
+        recipe: &Arc<Create>,
+        deadline: Instant,
+    ) -> Result<(), FrameError> {
         let mut sandbox = match shell {
             Ok(shell) => shell,
             Err(refusal) => return self.fail(id, refusal),
         };
         sandbox.claim(deadline);
         let furnished = match sandbox.stage {
-            Stage::Bare => sandbox.furnish(recipe),
-            _ => sandbox.assist(recipe, &self.watch).map_err(Refusal::from),
+            Stage::Bare => {
+                let told = sandbox.furnish(recipe);
+                told.and_then(|()| sandbox.start_network(&self.watch).map_err(Refusal::from))
+            }
+            _ => Ok(()),
         };
         let advanced = furnished.and_then(|()| sandbox.advance());
         self.claims.insert(sandbox.serial, id);
@@ -276,7 +314,7 @@ impl Keeper {
             Ok(Step::Door(door)) => self.ask_to_join(serial, &door),
             Ok(Step::Joined) => self.ask_to_fork(serial),
             Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
-                self.starting.retain(|&other| other != id);
+                self.is_over(id);
                 self.is_blocked = false;
                 return self.answer(FromKeeper::Created { id, name, cgroups, report }, fds);
             }
@@ -293,10 +331,7 @@ impl Keeper {
 
     /// Waits for what a new init says, and for its end.
     fn watched(&mut self, shell: Sandbox) -> Result<Sandbox, Failure> {
-        let watched = self.watch.add(&shell.pidfd, Source::InitProcess(shell.serial)).and_then(|()| {
-            shell.setup_socket().map_or(Ok(()), |setup| self.watch.add(setup, Source::Init(shell.serial)))
-        });
-        match watched {
+        match self.watch.add_init(&shell) {
             Ok(()) => Ok(shell),
             Err(errno) => {
                 self.drop_shell(shell);
@@ -305,8 +340,28 @@ impl Keeper {
         }
     }
 
+    /// A create is no longer under way.
+    fn is_over(&mut self, id: u64) {
+        self.starting.retain(|&other| other != id);
+        if self.starting.is_empty() {
+            self.quiet_at = self.quiet_at.min(Instant::now() + QUIET);
+        }
+    }
+
+    fn stay_away_for(&mut self, time: Duration) {
+        self.quiet_at = self.quiet_at.max(Instant::now() + time);
+    }
+
+    fn stock_at(&self) -> Instant {
+        self.quiet_at.max(self.rested_at)
+    }
+
     fn stock_task(&self) -> Option<Task> {
-        self.stock.task().filter(|task| !self.is_blocked || matches!(task, Task::Discard))
+        self.stock.task().filter(|task| match task {
+            Task::Discard => true,
+            Task::Fork(_) => !self.is_blocked && self.births.is_empty(),
+            Task::Prepare | Task::Furnish(_) => !self.is_blocked,
+        })
     }
 
     /// Does one piece of work for the stock, if it is time for one.
@@ -314,7 +369,7 @@ impl Keeper {
         let start = Instant::now();
         self.stock.review(start);
         self.stock.expire(start);
-        let Some(task) = self.stock_task().filter(|_| self.stock_at <= start) else { return };
+        let Some(task) = self.stock_task().filter(|_| self.stock_at() <= start) else { return };
         match task {
             Task::Discard => {
                 if let Some(shell) = self.stock.take_doomed() {
@@ -329,7 +384,7 @@ impl Keeper {
             Task::Fork(recipe) => self.fork_ahead(&recipe),
         }
         let now = Instant::now();
-        self.stock_at = now + (now - start) * REST;
+        self.rested_at = now + (now - start) * REST;
     }
 
     fn furnish(&mut self, recipe: &Arc<Create>) {
@@ -356,6 +411,7 @@ impl Keeper {
 
     fn drop_shell(&mut self, mut shell: Sandbox) {
         self.watch.remove(&shell.pidfd);
+        self.births.end(shell.serial);
         // What cannot be removed goes with the owner's directories.
         let _ = shell.discard();
         self.ids.release(shell.host_id);
@@ -385,6 +441,9 @@ impl Keeper {
     }
 
     fn init_ended(&mut self, serial: u64) -> Result<(), FrameError> {
+        if self.births.is_under_way(serial) {
+            return self.take_init(serial);
+        }
         let Some(&id) = self.claims.get(&serial) else {
             // One below a parent ends with it, or by what else is there.
             let is_below = self.stock.find(serial).is_some_and(|shell| shell.fork_of.is_some());
@@ -411,15 +470,19 @@ impl Keeper {
     /// Fails creates whose deadline passed.
     fn expire(&mut self) -> Result<(), FrameError> {
         let now = Instant::now();
+        while let Some(serial) = self.births.late(now) {
+            self.take_init(serial)?;
+        }
+        while let Some(id) = self.births.take_late(now) {
+            self.fail(id, out_of_time().into())?;
+        }
         let is_late = |id: &u64| {
             let sandbox = self.sandboxes.get(id);
             sandbox.and_then(Sandbox::deadline).is_some_and(|deadline| deadline <= now)
         };
         let late: Vec<u64> = self.starting.iter().copied().filter(is_late).collect();
         for id in late {
-            let failure =
-                Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() };
-            self.abandon(id, failure.into())?;
+            self.abandon(id, out_of_time().into())?;
         }
         Ok(())
     }
@@ -457,10 +520,12 @@ impl Keeper {
     }
 
     fn discard(&mut self, id: u64) -> Option<String> {
-        self.starting.retain(|&other| other != id);
+        self.is_over(id);
         self.drop_below(id);
+        self.births.forget(id);
         let sandbox = self.sandboxes.get_mut(&id)?;
         self.watch.remove(&sandbox.pidfd);
+        self.births.end(sandbox.serial);
         match sandbox.discard() {
             Ok(()) => {
                 if let Some(sandbox) = self.sandboxes.remove(&id) {
@@ -523,16 +588,8 @@ impl Keeper {
     }
 }
 
-/// Whether something is readable before the deadline.
-fn wait_readable(fd: &OwnedFd, deadline: Instant) -> bool {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match rustix::event::poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(left))) {
-            Ok(ready) => return ready > 0,
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
+fn out_of_time() -> Failure {
+    Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() }
 }
 
 /// A connected pair of message sockets.

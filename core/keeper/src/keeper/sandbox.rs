@@ -14,13 +14,14 @@ use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CLONE_STEP, CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use serde::Serialize;
 
-use super::below::{self, Parent};
+use super::below::{self, Birth, HELP, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
 use super::order::{Heard, Told, Way};
 use super::stock::most_ahead;
-use crate::init::{self, Birth, News};
+use crate::init::network::Network;
+use crate::init::{self, News};
 use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
 
@@ -48,7 +49,9 @@ pub(super) struct Sandbox {
     /// Its number among those of this keeper, which is also the name of its cgroups.
     pub(super) serial: u64,
     pub(super) stage: Stage,
+    /// Of its init; or, while that is being cloned, of the process that has it done.
     pub(super) pidfd: OwnedFd,
+    birth: Option<Birth>,
     pub(super) host_id: Option<u32>,
     /// Its scratch dir on disk, which the [`Remover`](super::Remover) removes when all else is.
     pub(super) disk_scratch: Option<Vec<u8>>,
@@ -96,8 +99,8 @@ pub(super) struct Place<'a> {
     pub(super) below: Option<&'a Sandbox>,
     /// Whether sandboxes will be made below it.
     pub(super) forks: bool,
-    /// What it is to become at once, if somebody waits for it.
-    pub(super) recipe: Option<&'a Arc<Create>>,
+    /// Whether its network namespace is made for its init, which is faster but more work.
+    pub(super) helped: bool,
 }
 
 /// The users and groups of a user namespace.
@@ -175,8 +178,11 @@ impl Sandbox {
         let made = Made { cgroups: Some(cgroups.make(&serial.to_string())?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
-        let birth = if place.recipe.is_some() { Birth::Awaited } else { Birth::Ahead };
-        let live = || init::main(init_setup, init_end, filters, cgroups.limits_memory(), birth);
+        let network = if place.helped { Network::Sent } else { Network::Own };
+        let live = || {
+            let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
+            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory(), network)
+        };
         let unified = unified.as_ref().map(AsFd::as_fd);
         let above = match place.below {
             Some(below) => below.parent.as_ref().map(Some).ok_or_else(|| Failure {
@@ -185,17 +191,18 @@ impl Sandbox {
             })?,
             None => None,
         };
-        let pidfd = match above {
-            Some(parent) => below::clone_below(parent, maps, unified, live)?,
-            None => clone_init(maps, unified, live)?,
+        let (pidfd, birth) = match above {
+            Some(parent) => {
+                below::begin(parent, maps, unified, live).map(|(helper, birth)| (helper, Some(birth)))?
+            }
+            None => (clone_init(maps, unified, live)?, None),
         };
         let above = place.below.map(|parent| parent.lineage.clone()).unwrap_or_default();
-        // Later the init will be closed to us, unless we are root.
-        let (mounts, user) = namespaces(&pidfd);
         let mut sandbox = Sandbox {
             serial,
             stage: Stage::Bare,
             pidfd,
+            birth,
             host_id,
             disk_scratch: None,
             fork_of: None,
@@ -209,59 +216,72 @@ impl Sandbox {
             heard: Heard::default(),
             released: false,
             waited: false,
-            mounts,
+            mounts: None,
             mounters: Vec::new(),
-            user: user.filter(|_| place.recipe.is_some()),
+            user: None,
             network: None,
             rests: false,
             made,
         };
-        if let Err(failure) = sandbox.adopt(place.recipe) {
+        if let Err(failure) = sandbox.adopt(place.helped) {
             let _ = sandbox.discard();
             return Err(failure);
         }
         Ok(sandbox)
     }
 
-    /// Makes what its init did not need to be born, while it has something to do without, and lets it go on.
-    fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
-        if let Some(recipe) = recipe {
-            if self.user.is_none() {
-                return Err(Failure { step: "open the user namespace".into(), errno: 0 });
-            }
-            self.describe(recipe)?;
+    /// Makes what its init did not need to be born, while it makes its network namespace, and lets it go on.
+    fn adopt(&mut self, helped: bool) -> Result<(), Failure> {
+        if let Some(cgroups) = &self.made.cgroups {
+            cgroups.complete(self.host_id)?;
         }
-        let entrances = match &self.made.cgroups {
-            Some(cgroups) => {
-                cgroups.complete(self.host_id)?;
-                cgroups.v1_entrances()?
-            }
-            None => Vec::new(),
-        };
-        // Their number too, because descriptors can get lost on the way.
-        self.tell(&entrances.len(), &entrances)
+        if self.is_born() { self.wake_init(helped) } else { Ok(()) }
     }
 
-    /// Tells its init what to become, but for its runtime.
-    fn describe(&mut self, recipe: &Arc<Create>) -> Result<(), Failure> {
+    /// Lets a new init go on. Not before whoever cloned it has ended, because it dies with its parent.
+    fn wake_init(&mut self, helped: bool) -> Result<(), Failure> {
+        // Now, because later the init will be closed to us, unless we are root.
+        let (mounts, user) = namespaces(&self.pidfd);
+        self.mounts = mounts;
+        self.user = user.filter(|_| helped);
+        if helped && self.user.is_none() {
+            return Err(Failure { step: "open the user namespace".into(), errno: 0 });
+        }
+        self.go_on()
+    }
+
+    /// Whether there is an init yet.
+    pub(super) fn is_born(&self) -> bool {
+        self.birth.is_none()
+    }
+
+    /// Takes the init that was cloned, if it was in time, and tells it what it was to be told.
+    pub(super) fn be_born(&mut self) -> Result<(), Failure> {
+        let Some(birth) = self.birth.take() else { return Ok(()) };
+        match birth.end(&self.pidfd) {
+            Ok(pidfd) => self.pidfd = pidfd,
+            Err(failure) => {
+                self.stage = Stage::Dead;
+                return Err(failure);
+            }
+        }
+        self.wake_init(false)?;
+        self.recipe.as_ref().map_or(Ok(()), |recipe| self.tell(&**recipe))
+    }
+
+    /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime; as soon as it is
+    /// born.
+    pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Refusal> {
         self.stage = Stage::Furnishing;
         self.recipe = Some(Arc::clone(recipe));
-        self.tell(&**recipe, &[])
-    }
-
-    /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
-    pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Refusal> {
-        self.limit(recipe)?;
+        if let Some(cgroups) = &self.made.cgroups {
+            cgroups.limit(&recipe.limits)?;
+        }
         if let Some(scratch) = &recipe.disk_scratch {
             make_scratch(scratch, self.host_id)?;
             self.disk_scratch = Some(scratch.clone());
         }
-        self.describe(recipe).map_err(|failure| self.unfinished(failure))
-    }
-
-    /// Sets the limits. Nobody but its init is inside before the keeper has heard of that.
-    pub(super) fn limit(&self, recipe: &Create) -> Result<(), Failure> {
-        self.made.cgroups.as_ref().map_or(Ok(()), |cgroups| cgroups.limit(&recipe.limits))
+        if self.is_born() { self.tell(&**recipe).map_err(|failure| self.unfinished(failure)) } else { Ok(()) }
     }
 
     /// Somebody waits for it, but not longer than this.
@@ -332,7 +352,7 @@ impl Sandbox {
 
     /// Lets the init go on.
     pub(super) fn go_on(&self) -> Result<(), Failure> {
-        self.tell(&(), &[])
+        self.tell(&())
     }
 
     /// The files by which the parent's process enters the cgroups.
@@ -341,16 +361,15 @@ impl Sandbox {
     }
 
     /// Sends the init what it waits for.
-    fn tell<T: Serialize>(&self, message: &T, fds: &[OwnedFd]) -> Result<(), Failure> {
+    fn tell<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
         let Some(setup) = &self.setup else { return Ok(()) };
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        sandboxset_keeper::send(setup, message, &fds)
+        sandboxset_keeper::send(setup, message, &[])
             .map_err(|error| Failure { step: format!("talk to the init: {error}"), errno: 0 })
     }
 
     /// Whether its init ended, though nobody has reaped it yet.
     pub(super) fn has_ended(&self) -> bool {
-        self.wait_for_end(Duration::ZERO)
+        self.is_born() && self.wait_for_end(Duration::ZERO)
     }
 
     /// The socket on which the init reports, while it sets up.
@@ -447,7 +466,7 @@ impl Sandbox {
 
     /// Kills everything in it. Works on a frozen one too.
     pub(super) fn kill(&self) {
-        if self.stage == Stage::Dead {
+        if self.stage == Stage::Dead || !self.is_born() {
             return;
         }
         // The end of a namespace's init ends the whole namespace; the cgroup also has what is not in it yet.
@@ -483,6 +502,11 @@ impl Sandbox {
         self.deadline = None;
         if !self.end_mounters() || !self.end_network() {
             return Err("a helper cannot be killed".to_owned());
+        }
+        if !self.is_born() {
+            // Only what is there can be killed, and it will be there in a few milliseconds.
+            self.wait_for_end(HELP);
+            let _ = self.be_born();
         }
         if self.stage != Stage::Dead {
             self.kill();

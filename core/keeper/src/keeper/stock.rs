@@ -217,7 +217,7 @@ impl Stock {
             return Some(Task::Discard);
         }
         let room = self.len() < MAX_SHELLS;
-        let lacking = self.kinds.iter().filter(|kind| kind.is_lacking());
+        let lacking = self.kinds.iter().filter(|kind| kind.has_turn());
         match lacking.min_by_key(|kind| kind.shells.len()) {
             Some(kind) if kind.recipe.parent.is_some() => room.then(|| Task::Fork(Arc::clone(&kind.recipe))),
             Some(kind) if !self.bare.is_empty() => Some(Task::Furnish(Arc::clone(&kind.recipe))),
@@ -264,5 +264,11 @@ impl Stock {
 impl Kind {
     fn is_lacking(&self) -> bool {
         !self.is_blocked && self.shells.len() < self.demand.wanted()
+    }
+
+    /// Whether there is to be one more now. A parent makes one fork after the other, so that they cost those who wait for
+    /// something else no more than one at a time.
+    fn has_turn(&self) -> bool {
+        self.is_lacking() && !self.shells.iter().any(Furnished::is_unforked)
     }
 }

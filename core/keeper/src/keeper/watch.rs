@@ -8,6 +8,8 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
+use super::sandbox::Sandbox;
+
 /// What the keeper waits for.
 pub(super) struct Watch {
     epoll: OwnedFd,
@@ -25,7 +27,7 @@ pub(super) enum Source {
     Remover,
     /// What the init of a sandbox says while it is set up.
     Init(u64),
-    /// The init of a sandbox, which ended.
+    /// The init of a sandbox, or who was to clone it, which ended.
     InitProcess(u64),
     /// The fork server in a sandbox.
     Server(u64),
@@ -89,6 +91,15 @@ impl Watch {
             }
         };
         epoll::add(&self.epoll, fd, source.data(), EventFlags::IN | once)
+    }
+
+    /// Waits for the end of an init and for what it says; or, if it is yet to come, for the end of who clones it.
+    pub(super) fn add_init(&self, sandbox: &Sandbox) -> Result<(), Errno> {
+        self.add(&sandbox.pidfd, Source::InitProcess(sandbox.serial))?;
+        match sandbox.setup_socket().filter(|_| sandbox.is_born()) {
+            Some(setup) => self.add(setup, Source::Init(sandbox.serial)),
+            None => Ok(()),
+        }
     }
 
     /// Waits for this too until it has something to say, or at once if it has.

@@ -111,7 +111,7 @@ impl Stock {
 }
 
 impl Furnished {
-    fn is_unforked(&self) -> bool {
+    pub(super) fn is_unforked(&self) -> bool {
         self.sandbox.fork_of.is_some() && self.sandbox.stage != Stage::Forked
     }
 }
