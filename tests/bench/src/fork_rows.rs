@@ -302,8 +302,8 @@ pub(crate) fn rate(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     Ok(vec![row])
 }
 
-/// Row `linux.density_forked`: how much less memory the machine has available for each paused, idle fork of a hundred,
-/// as in `linux.density`; what they share with their parent is there once, and not counted.
+/// Row `linux.density_forked`: how much more memory is in use for each paused, idle fork of a hundred, as in
+/// `linux.density`; what they share with their parent is there once, and not counted.
 pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let programs = Programs::compile()?;
     let new_sets = || Ok(Forks::new(&programs, Some(0), SMALL, false)?.into_sets());

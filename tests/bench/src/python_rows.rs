@@ -114,7 +114,7 @@ fn fork(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Resul
     compare(families, &sets, &interpreter.floor(modules)?, pace, quick)
 }
 
-/// Row `linux.density_forked_python`: how much less memory the machine has available for each paused, idle fork of
+/// Row `linux.density_forked_python`: how much more memory is in use for each paused, idle fork of
 /// fifty; what they share with their parent is there once, and not counted.
 pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
