@@ -19,7 +19,7 @@ pub(super) struct Demand {
 /// How many a first create calls for. One covers a get that finds nothing idle; the other one that comes while the
 /// first is replaced.
 pub(super) const AT_FIRST: usize = 2;
-/// The most that demand alone calls for: a burst of a hundred is served, and 128 idle shells hold some 30 MiB.
+/// The most that demand alone calls for: a burst of a hundred is served, and 128 idle shells hold some 80 MiB.
 pub(super) const MOST: usize = 128;
 /// How long a number is kept that nobody needed: as long as a sandbox of an unused set stays idle.
 const REVIEW: Duration = Duration::from_secs(30);

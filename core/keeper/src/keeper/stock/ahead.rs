@@ -15,8 +15,8 @@ use super::super::sandbox::{Sandbox, Stage};
 use super::super::sources::{MountTable, Sources};
 use super::{Furnished, Stock};
 
-/// The most that wait below one parent for forks of one recipe: a fork may have a MiB of its own, and the example server
-/// has room to make 64 at once.
+/// The most that wait below one parent for forks of one recipe: a fork may have two MiB of its own, and the example
+/// server has room to make 64 at once.
 const MOST_AHEAD: usize = 16;
 /// Which part of the processes that a parent may have can wait for forks of one recipe.
 const SHARE: usize = 4;
