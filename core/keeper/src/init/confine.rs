@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use sandboxset_keeper::{Create, Failure, LayerReport, LayerStatus, Limits};
@@ -18,9 +19,16 @@ const CORE_LIMIT: u64 = 1;
 /// maker has, who has 819,200 where nobody raised that.
 const QUEUE_BYTES: u64 = 102_400;
 
-/// What must happen before the root file system is built: the cgroup namespace, and the promise to die with the
-/// keeper. The user is still the keeper's, who may read the sources of mounts.
-pub(super) fn enter(setup: &OwnedFd) -> Result<(), Failure> {
+/// What must happen before the root file system is built: entering the v1 cgroups, the cgroup namespace, and the promise
+/// to die with the keeper. The user is still the keeper's. There are to be so many entrances of v1 cgroups.
+pub(super) fn enter(setup: &OwnedFd, (count, entrances): (usize, Vec<OwnedFd>)) -> Result<(), Failure> {
+    let refused = |errno| failure("enter the v1 cgroups", errno);
+    if entrances.len() != count {
+        return Err(refused(Errno::MFILE));
+    }
+    for entrance in entrances {
+        rustix::io::write(&entrance, b"0").map_err(refused)?;
+    }
     // Best effort: in the sandbox's favour only, and refused where the file is not ours.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     sys::unshare_cgroup_namespace().map_err(|errno| failure("make the cgroup namespace", errno))?;
@@ -119,7 +127,7 @@ fn drop_capabilities() -> Result<(), Failure> {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) => {}
             // The first number that this kernel does not know.
-            Err(rustix::io::Errno::INVAL) => break,
+            Err(Errno::INVAL) => break,
             Err(errno) => return Err(refused(errno)),
         }
     }

@@ -33,7 +33,6 @@ use serde::{Deserialize, Serialize};
 use self::command::Commands;
 pub(crate) use self::confine::become_inner_user;
 use self::join::{Begin, Door};
-use self::network::Network;
 pub(crate) use self::root::sources;
 use crate::seccomp::Filters;
 use crate::sys;
@@ -43,6 +42,16 @@ use crate::sys;
 pub(crate) const NAMESPACES: u64 =
     (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
         as u64;
+
+/// For whom an init is born.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Birth {
+    /// For nobody yet. It makes its network namespace, and is told what to become when it has entered its cgroups.
+    Ahead,
+    /// For somebody who waits. It is told at once what to become, and collects that while the keeper makes the cgroups;
+    /// what it takes for that is not in them yet. Its network namespace is made by somebody else, and sent last.
+    Awaited,
+}
 
 /// The exit code of an init whose runtime ended.
 pub(crate) const EXIT_RUNTIME_ENDED: i32 = 70;
@@ -88,17 +97,9 @@ struct Init<'a> {
     commands: Commands<'a>,
 }
 
-/// The life of an init, first as a shell. Called in the fresh clone; never returns. `adopt` puts the process where
-/// it belongs in the host's eyes, before it enters its own cgroup namespace.
-pub(crate) fn main(
-    setup: OwnedFd,
-    host: OwnedFd,
-    adopt: impl FnOnce() -> Result<(), Failure>,
-    filters: &Filters,
-    memory_cgroup: bool,
-    network: Network,
-) -> ! {
-    let code = match live(setup, host, adopt, filters, memory_cgroup, network) {
+/// The life of an init, first as a shell. Called in the fresh clone; never returns.
+pub(crate) fn main(setup: OwnedFd, host: OwnedFd, filters: &Filters, memory_cgroup: bool, birth: Birth) -> ! {
+    let code = match live(setup, host, filters, memory_cgroup, birth) {
         Ok(code) => code,
         Err(()) => EXIT_SETUP_FAILED,
     };
@@ -108,22 +109,39 @@ pub(crate) fn main(
 fn live(
     setup: OwnedFd,
     host: OwnedFd,
-    adopt: impl FnOnce() -> Result<(), Failure>,
     filters: &Filters,
     memory_cgroup: bool,
-    network: Network,
+    birth: Birth,
 ) -> Result<i32, ()> {
     let [setup, host] = keep_only([setup, host]).map_err(drop)?;
-    let network_begun = network.begin();
-    // Nothing else happens before the keeper has mapped our user and made the cgroups.
-    sandboxset_keeper::receive::<()>(&setup).map_err(drop)?;
-    let prepared = network_begun.and_then(|()| adopt()).and_then(|()| confine::enter(&setup));
-    let (create, _) = sandboxset_keeper::receive::<Create>(&setup).map_err(drop)?;
-    let begun = prepared
-        .and_then(|()| {
+    let entrances = || sandboxset_keeper::receive::<usize>(&setup).map_err(drop);
+    let hear = || sandboxset_keeper::receive::<Create>(&setup).map(|(create, _)| create).map_err(drop);
+    let (create, material) = match birth {
+        Birth::Ahead => {
+            let made = network::make();
+            // Nothing else happens before the keeper has mapped our user and made the cgroups.
+            let entrances = entrances()?;
+            let entered = made.and_then(|()| confine::enter(&setup, entrances));
+            let create = hear()?;
+            let material = entered.and_then(|()| root::collect(&create));
+            (create, material)
+        }
+        Birth::Awaited => {
+            let create = hear()?;
+            let material = root::collect(&create);
+            let entrances = entrances()?;
+            let entered = material.and_then(|material| confine::enter(&setup, entrances).map(|()| material));
+            (create, entered)
+        }
+    };
+    let begun = material
+        .and_then(|material| {
             let mut report = namespaces_report();
-            root::build(&create, &mut report)?;
-            network.finish(&setup)?;
+            root::build(&create, material, &mut report)?;
+            match birth {
+                Birth::Ahead => network::switch_on()?,
+                Birth::Awaited => network::enter(&setup)?,
+            }
             Init::set_up(host, &create, filters, memory_cgroup, report)
         })
         .map_err(News::Failed)

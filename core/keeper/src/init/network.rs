@@ -14,31 +14,23 @@ use sandboxset_keeper::{Failure, NETWORK_STEP};
 use super::failure;
 use crate::sys;
 
-/// Who makes an init's network namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Network {
-    /// The init itself.
-    Own,
-    /// Somebody else, who sends it when the init has been told what to become.
-    Sent,
+/// Leaves the network namespace for a new one, whose loopback interface is to be switched on.
+pub(super) fn make() -> Result<(), Failure> {
+    sys::unshare_network_namespace().map_err(|errno| failure(NETWORK_STEP, errno))
 }
 
-impl Network {
-    /// What the init does about it first.
-    pub(super) fn begin(self) -> Result<(), Failure> {
-        match self {
-            Network::Own => make(),
-            Network::Sent => Ok(()),
-        }
-    }
+pub(super) fn switch_on() -> Result<(), Failure> {
+    sys::set_interface_up(c"lo").map_err(|errno| failure("switch the loopback interface on", errno))
+}
 
-    /// What it does last, as long as it has the right to.
-    pub(super) fn finish(self, setup: &OwnedFd) -> Result<(), Failure> {
-        match self {
-            Network::Own => switch_on(),
-            Network::Sent => enter(setup),
-        }
-    }
+/// Enters the network namespace that [`make_for`] sends.
+pub(super) fn enter(setup: &OwnedFd) -> Result<(), Failure> {
+    let broken = || Failure { step: "hear of the network namespace".into(), errno: 0 };
+    let (result, mut fds) = sandboxset_keeper::receive::<Result<(), Failure>>(setup).map_err(|_| broken())?;
+    result?;
+    let network = fds.pop().ok_or_else(broken)?;
+    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+        .map_err(|errno| failure("enter the network namespace", errno))
 }
 
 /// Makes the network namespace of an init whose user namespace this is, and sends it. Called in a copy of the keeper;
@@ -62,21 +54,4 @@ fn make_in(user: &OwnedFd) -> Result<OwnedFd, Failure> {
     switch_on()?;
     rustix::fs::openat(CWD, "/proc/self/ns/net", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failure("open the network namespace", errno))
-}
-
-fn enter(setup: &OwnedFd) -> Result<(), Failure> {
-    let broken = || Failure { step: "hear of the network namespace".into(), errno: 0 };
-    let (result, mut fds) = sandboxset_keeper::receive::<Result<(), Failure>>(setup).map_err(|_| broken())?;
-    result?;
-    let network = fds.pop().ok_or_else(broken)?;
-    move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
-        .map_err(|errno| failure("enter the network namespace", errno))
-}
-
-fn make() -> Result<(), Failure> {
-    sys::unshare_network_namespace().map_err(|errno| failure(NETWORK_STEP, errno))
-}
-
-fn switch_on() -> Result<(), Failure> {
-    sys::set_interface_up(c"lo").map_err(|errno| failure("switch the loopback interface on", errno))
 }

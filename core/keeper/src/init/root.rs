@@ -40,6 +40,17 @@ pub(super) struct Piece {
     pub(super) is_dir: bool,
 }
 
+/// What a root is made of.
+pub(super) struct Material {
+    links: Vec<(CString, CString)>,
+    /// What every sandbox of this recipe sees, and how it is shared.
+    shared: Vec<Piece>,
+    sharing: LayerReport,
+    brought: Vec<Piece>,
+    binds: Vec<Piece>,
+    devices: Vec<Device>,
+}
+
 pub(super) enum Contents {
     /// Not attached anywhere yet.
     Mount(OwnedFd),
@@ -66,7 +77,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// The paths of the host that [`build`] makes a sandbox of: those of the root itself, of which some are listed or
+/// The paths of the host that [`collect`] makes a sandbox of: those of the root itself, of which some are listed or
 /// copied, and those that are only mounted.
 pub(crate) fn sources(create: &Create) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
@@ -92,11 +103,11 @@ fn brings(create: &Create) -> impl Iterator<Item = &Vec<u8>> {
     create.brings.iter().filter(move |path| !is_there(path))
 }
 
-/// Builds the root and moves into it. Afterwards this process is the sandbox's own user.
-pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<(), Failure> {
+/// Opens and copies what a root is made of, none of it attached where anybody sees it. As the keeper's user, who may be
+/// the only one to see it, and before anything covers it.
+pub(super) fn collect(create: &Create) -> Result<Material, Failure> {
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(|errno| failure("make mounts private", errno))?;
-    // As the keeper's user, who may be the only one to see them, and before anything covers them.
     let (tree, links) = root_tree(create)?;
     let mut trees = vec![tree];
     if create.root == Root::Host {
@@ -113,10 +124,18 @@ pub(super) fn build(create: &Create, report: &mut Vec<LayerReport>) -> Result<()
     let (mut shared, sharing) = share::share(&trees, off)?;
     // These may lie in what is mounted after the root itself.
     let brought = shared.split_off(shared.len() - trees.last().map_or(0, |brought| brought.parts.len()));
-    drop(trees);
+    Ok(Material { links, shared, sharing, brought, binds, devices })
+}
+
+/// Builds the root and moves into it. Afterwards this process is the sandbox's own user.
+pub(super) fn build(
+    create: &Create,
+    material: Material,
+    report: &mut Vec<LayerReport>,
+) -> Result<(), Failure> {
+    let Material { links, shared, sharing, brought, binds, devices } = material;
     report.push(sharing);
     confine::become_inner_user()?;
-
     let root = new_root()?;
     for (name, target) in links {
         rustix::fs::symlinkat(&target, &root, &name)

@@ -32,7 +32,7 @@ pub(super) struct Parent {
 }
 
 /// An init that the helpers are cloning.
-pub(super) struct Birth {
+pub(super) struct Cloning {
     /// Where the init is handed to us.
     socket: OwnedFd,
 }
@@ -41,7 +41,7 @@ pub(super) struct Birth {
 pub(super) const HELP: Duration = Duration::from_secs(1);
 
 /// Has `child` run as the first process of new namespaces below a parent. Answers a pidfd of the first helper: when that
-/// has ended, [`Birth::end`] has the init.
+/// has ended, [`Cloning::end`] has the init.
 ///
 /// The init ends up as a child of the parent's init, because whoever started it has ended by then.
 pub(super) fn begin(
@@ -49,13 +49,13 @@ pub(super) fn begin(
     maps: &IdMaps,
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce(),
-) -> Result<(OwnedFd, Birth), Failure> {
+) -> Result<(OwnedFd, Cloning), Failure> {
     let step = |errno| failure("make a socket", errno);
     let (socket, theirs) = message_pair().map_err(step)?;
     match sys::clone3(0, None).map_err(|errno| failure("start a helper", errno))? {
         Forked::Parent(_, pidfd) => {
             rustix::io::ioctl_fionbio(&socket, true).map_err(step)?;
-            Ok((pidfd, Birth { socket }))
+            Ok((pidfd, Cloning { socket }))
         }
         Forked::Child => {
             if let Err(failure) = help(parent, maps, cgroup, &theirs, child) {
@@ -66,7 +66,7 @@ pub(super) fn begin(
     }
 }
 
-impl Birth {
+impl Cloning {
     /// Answers a pidfd of the init. A helper that has not ended is killed, and never will have one; what else it started
     /// ends without it.
     pub(super) fn end(self, helper: &OwnedFd) -> Result<OwnedFd, Failure> {

@@ -186,27 +186,18 @@ impl SandboxCgroups {
         self.v1.iter().try_for_each(|(controller, dir)| write_limit(dir, *controller, limits, false))
     }
 
-    /// Moves the calling process, which has one thread, into the v1 cgroups. A process can be born into a v2 cgroup,
-    /// but not into a v1 one.
-    pub(super) fn adopt_self(&self) -> Result<(), Failure> {
-        for (controller, dir) in &self.v1 {
-            write(&dir.join(V1_ENTRANCE), "0")
-                .map_err(|errno| failure(&format!("enter the {} cgroup", controller.name()), errno))?;
-        }
-        Ok(())
-    }
-
     /// The files by which a process with one thread enters the cgroups: when it writes `0` to one, it moves itself,
     /// with our rights.
     pub(super) fn entrances(&self) -> Result<Vec<OwnedFd>, Failure> {
-        let v1 = self.v1.iter().map(|(_, dir)| dir.join(V1_ENTRANCE));
-        v1.chain(self.unified.iter().map(|dir| dir.join("cgroup.procs")))
-            .map(|list| {
-                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::open(list, flags, Mode::empty())
-                    .map_err(|errno| failure("open a cgroup's list", errno))
-            })
-            .collect()
+        let mut entrances = self.v1_entrances()?;
+        let unified = self.unified.iter().map(|dir| open_entrance(&dir.join("cgroup.procs")));
+        entrances.extend(unified.collect::<Result<Vec<_>, _>>()?);
+        Ok(entrances)
+    }
+
+    /// Those of the v1 cgroups only: a process can be born into a v2 cgroup, but not into a v1 one.
+    pub(super) fn v1_entrances(&self) -> Result<Vec<OwnedFd>, Failure> {
+        self.v1.iter().map(|(_, dir)| open_entrance(&dir.join(V1_ENTRANCE))).collect()
     }
 
     /// Freezes or thaws everything in the cgroup, where there is a v2 one; does not wait for it.
@@ -354,6 +345,11 @@ fn remove_empty(dir: &Path) -> Result<(), Errno> {
         Err(Errno::NOENT) => Ok(()),
         other => other,
     }
+}
+
+fn open_entrance(list: &Path) -> Result<OwnedFd, Failure> {
+    rustix::fs::open(list, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| failure("open a cgroup's list", errno))
 }
 
 fn mkdir(dir: &Path) -> Result<(), Failure> {

@@ -109,7 +109,7 @@ impl Keeper {
         self.last_serial += 1;
         let serial = self.last_serial;
         let forks = create.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        let place = Place { below: self.sandboxes.get(&parent_id), forks, helped: false };
+        let place = Place { below: self.sandboxes.get(&parent_id), forks, recipe: None };
         let shell = Sandbox::prepare(serial, &self.cgroups, &self.filters, &mut self.ids, place);
         let mut shell = shell.map_err(|failure| self.blame(parent_id, failure))?;
         shell.fork_of = Some(parent_id);

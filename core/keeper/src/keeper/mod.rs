@@ -258,8 +258,10 @@ impl Keeper {
     /// Makes a sandbox out of the best that there is.
     fn begin(&mut self, id: u64, recipe: &Arc<Create>, deadline: Instant) -> Result<(), FrameError> {
         let forks = recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        // Others that are being made already have the machine busy, and then who helps only takes it from them.
-        let place = Place { below: None, forks, helped: self.starting.is_empty() };
+        // Others that are being made already have the machine busy, and then who helps only takes it from them. A
+        // scratch dir on disk is made when there is a sandbox to be removed with.
+        let at_once = self.starting.is_empty() && recipe.disk_scratch.is_none();
+        let place = Place { below: None, forks, recipe: Some(recipe).filter(|_| at_once) };
         let shell = match recipe.parent {
             Some(parent) => match self.take_below(recipe, parent) {
                 Ok(Some(shell)) => Ok(shell),
@@ -293,11 +295,8 @@ impl Keeper {
         };
         sandbox.claim(deadline);
         let furnished = match sandbox.stage {
-            Stage::Bare => {
-                let told = sandbox.furnish(recipe);
-                told.and_then(|()| sandbox.start_network(&self.watch).map_err(Refusal::from))
-            }
-            _ => Ok(()),
+            Stage::Bare => sandbox.furnish(recipe),
+            _ => sandbox.assist(recipe, &self.watch).map_err(Refusal::from),
         };
         let advanced = furnished.and_then(|()| sandbox.advance());
         self.claims.insert(sandbox.serial, id);

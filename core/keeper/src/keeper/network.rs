@@ -5,7 +5,7 @@
 use std::os::fd::AsFd;
 
 use rustix::process::{Signal, WaitId, WaitIdOptions};
-use sandboxset_keeper::{Failure, FrameError, NETWORK_STEP};
+use sandboxset_keeper::{Create, Failure, FrameError, NETWORK_STEP};
 
 use super::Keeper;
 use super::sandbox::{DEATH, Sandbox, Stage, ends_within, failure};
@@ -27,16 +27,19 @@ impl Keeper {
 }
 
 impl Sandbox {
-    /// Starts to make the network namespace, if its init does not make its own. It has been told what to become.
-    pub(super) fn start_network(&mut self, watch: &Watch) -> Result<(), Failure> {
+    /// Does what is left to do for an init that was told at once what to become: has its network namespace made, and
+    /// sets the limits.
+    pub(super) fn assist(&mut self, recipe: &Create, watch: &Watch) -> Result<(), Failure> {
         let Some((user, setup)) = self.user.take().zip(self.setup_socket()) else { return Ok(()) };
+        // All that we send the init has been sent, so that this comes last.
         let maker = match sys::clone3(0, None).map_err(|errno| failure("start a helper", errno))? {
             Forked::Parent(_, pidfd) => pidfd,
             Forked::Child => network::make_for(&user, setup),
         };
         let watched = watch.add(&maker, Source::Network(self.serial));
         self.network = Some(maker);
-        watched.map_err(|errno| failure("watch a helper", errno))
+        watched.map_err(|errno| failure("watch a helper", errno))?;
+        self.limit(recipe)
     }
 
     /// Whether what made the network namespace, which has ended, had said how that went.

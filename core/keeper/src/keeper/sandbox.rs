@@ -14,14 +14,13 @@ use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CLONE_STEP, CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use serde::Serialize;
 
-use super::below::{self, Birth, HELP, Parent};
+use super::below::{self, Cloning, HELP, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
 use super::order::{Heard, Told, Way};
 use super::stock::most_ahead;
-use crate::init::network::Network;
-use crate::init::{self, News};
+use crate::init::{self, Birth, News};
 use crate::seccomp::Filters;
 use crate::sys::{self, Forked};
 
@@ -51,7 +50,7 @@ pub(super) struct Sandbox {
     pub(super) stage: Stage,
     /// Of its init; or, while that is being cloned, of the process that has it done.
     pub(super) pidfd: OwnedFd,
-    birth: Option<Birth>,
+    cloning: Option<Cloning>,
     pub(super) host_id: Option<u32>,
     /// Its scratch dir on disk, which the [`Remover`](super::Remover) removes when all else is.
     pub(super) disk_scratch: Option<Vec<u8>>,
@@ -99,8 +98,8 @@ pub(super) struct Place<'a> {
     pub(super) below: Option<&'a Sandbox>,
     /// Whether sandboxes will be made below it.
     pub(super) forks: bool,
-    /// Whether its network namespace is made for its init, which is faster but more work.
-    pub(super) helped: bool,
+    /// What it is to become at once, if somebody waits for it.
+    pub(super) recipe: Option<&'a Arc<Create>>,
 }
 
 /// The users and groups of a user namespace.
@@ -178,11 +177,8 @@ impl Sandbox {
         let made = Made { cgroups: Some(cgroups.make(&serial.to_string())?) };
         let own = made.cgroups.as_ref();
         let unified = own.map(SandboxCgroups::unified_fd).transpose()?.flatten();
-        let network = if place.helped { Network::Sent } else { Network::Own };
-        let live = || {
-            let adopt = || own.map_or(Ok(()), SandboxCgroups::adopt_self);
-            init::main(init_setup, init_end, adopt, filters, cgroups.limits_memory(), network)
-        };
+        let birth = if place.recipe.is_some() { Birth::Awaited } else { Birth::Ahead };
+        let live = || init::main(init_setup, init_end, filters, cgroups.limits_memory(), birth);
         let unified = unified.as_ref().map(AsFd::as_fd);
         let above = match place.below {
             Some(below) => below.parent.as_ref().map(Some).ok_or_else(|| Failure {
@@ -191,9 +187,10 @@ impl Sandbox {
             })?,
             None => None,
         };
-        let (pidfd, birth) = match above {
+        let (pidfd, cloning) = match above {
             Some(parent) => {
-                below::begin(parent, maps, unified, live).map(|(helper, birth)| (helper, Some(birth)))?
+                let (helper, cloning) = below::begin(parent, maps, unified, live)?;
+                (helper, Some(cloning))
             }
             None => (clone_init(maps, unified, live)?, None),
         };
@@ -202,7 +199,7 @@ impl Sandbox {
             serial,
             stage: Stage::Bare,
             pidfd,
-            birth,
+            cloning,
             host_id,
             disk_scratch: None,
             fork_of: None,
@@ -223,65 +220,84 @@ impl Sandbox {
             rests: false,
             made,
         };
-        if let Err(failure) = sandbox.adopt(place.helped) {
+        if let Err(failure) = sandbox.adopt(place.recipe) {
             let _ = sandbox.discard();
             return Err(failure);
         }
         Ok(sandbox)
     }
 
-    /// Makes what its init did not need to be born, while it makes its network namespace, and lets it go on.
-    fn adopt(&mut self, helped: bool) -> Result<(), Failure> {
+    /// Makes what its init did not need to be born, while it has something to do without, and lets it go on; or whoever
+    /// clones it does so meanwhile.
+    fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
+        if self.is_born() {
+            self.note_namespaces(recipe.is_some());
+        }
+        if let Some(recipe) = recipe {
+            if self.user.is_none() {
+                return Err(Failure { step: "open the user namespace".into(), errno: 0 });
+            }
+            self.describe(recipe)?;
+        }
         if let Some(cgroups) = &self.made.cgroups {
             cgroups.complete(self.host_id)?;
         }
-        if self.is_born() { self.wake_init(helped) } else { Ok(()) }
+        if self.is_born() { self.admit() } else { Ok(()) }
     }
 
-    /// Lets a new init go on. Not before whoever cloned it has ended, because it dies with its parent.
-    fn wake_init(&mut self, helped: bool) -> Result<(), Failure> {
-        // Now, because later the init will be closed to us, unless we are root.
+    /// Now, because later the init will be closed to us, unless we are root.
+    fn note_namespaces(&mut self, is_awaited: bool) {
         let (mounts, user) = namespaces(&self.pidfd);
-        self.mounts = mounts;
-        self.user = user.filter(|_| helped);
-        if helped && self.user.is_none() {
-            return Err(Failure { step: "open the user namespace".into(), errno: 0 });
-        }
-        self.go_on()
+        (self.mounts, self.user) = (mounts, user.filter(|_| is_awaited));
+    }
+
+    /// Lets its init into the cgroups. Not before whoever cloned it has ended, because it dies with its parent.
+    fn admit(&self) -> Result<(), Failure> {
+        let entrances = self.made.cgroups.as_ref().map_or(Ok(Vec::new()), SandboxCgroups::v1_entrances)?;
+        // Their number too, because descriptors can get lost on the way.
+        self.tell(&entrances.len(), &entrances)
+    }
+
+    /// Tells its init what to become, but for its runtime; as soon as there is one.
+    fn describe(&mut self, recipe: &Arc<Create>) -> Result<(), Failure> {
+        self.stage = Stage::Furnishing;
+        self.recipe = Some(Arc::clone(recipe));
+        if self.is_born() { self.tell(&**recipe, &[]) } else { Ok(()) }
     }
 
     /// Whether there is an init yet.
     pub(super) fn is_born(&self) -> bool {
-        self.birth.is_none()
+        self.cloning.is_none()
     }
 
     /// Takes the init that was cloned, if it was in time, and tells it what it was to be told.
     pub(super) fn be_born(&mut self) -> Result<(), Failure> {
-        let Some(birth) = self.birth.take() else { return Ok(()) };
-        match birth.end(&self.pidfd) {
+        let Some(cloning) = self.cloning.take() else { return Ok(()) };
+        match cloning.end(&self.pidfd) {
             Ok(pidfd) => self.pidfd = pidfd,
             Err(failure) => {
                 self.stage = Stage::Dead;
                 return Err(failure);
             }
         }
-        self.wake_init(false)?;
-        self.recipe.as_ref().map_or(Ok(()), |recipe| self.tell(&**recipe))
+        self.note_namespaces(false);
+        self.admit()?;
+        self.recipe.as_ref().map_or(Ok(()), |recipe| self.tell(&**recipe, &[]))
     }
 
-    /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime; as soon as it is
-    /// born.
+    /// Sets the limits and lets the init of a bare shell become what is wanted, but for its runtime.
     pub(super) fn furnish(&mut self, recipe: &Arc<Create>) -> Result<(), Refusal> {
-        self.stage = Stage::Furnishing;
-        self.recipe = Some(Arc::clone(recipe));
-        if let Some(cgroups) = &self.made.cgroups {
-            cgroups.limit(&recipe.limits)?;
-        }
+        self.limit(recipe)?;
         if let Some(scratch) = &recipe.disk_scratch {
             make_scratch(scratch, self.host_id)?;
             self.disk_scratch = Some(scratch.clone());
         }
-        if self.is_born() { self.tell(&**recipe).map_err(|failure| self.unfinished(failure)) } else { Ok(()) }
+        self.describe(recipe).map_err(|failure| self.unfinished(failure))
+    }
+
+    /// Sets the limits. Nobody but its init is inside before the keeper has heard of that.
+    pub(super) fn limit(&self, recipe: &Create) -> Result<(), Failure> {
+        self.made.cgroups.as_ref().map_or(Ok(()), |cgroups| cgroups.limit(&recipe.limits))
     }
 
     /// Somebody waits for it, but not longer than this.
@@ -352,7 +368,7 @@ impl Sandbox {
 
     /// Lets the init go on.
     pub(super) fn go_on(&self) -> Result<(), Failure> {
-        self.tell(&())
+        self.tell(&(), &[])
     }
 
     /// The files by which the parent's process enters the cgroups.
@@ -361,9 +377,10 @@ impl Sandbox {
     }
 
     /// Sends the init what it waits for.
-    fn tell<T: Serialize>(&self, message: &T) -> Result<(), Failure> {
+    fn tell<T: Serialize>(&self, message: &T, fds: &[OwnedFd]) -> Result<(), Failure> {
         let Some(setup) = &self.setup else { return Ok(()) };
-        sandboxset_keeper::send(setup, message, &[])
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        sandboxset_keeper::send(setup, message, &fds)
             .map_err(|error| Failure { step: format!("talk to the init: {error}"), errno: 0 })
     }
 
