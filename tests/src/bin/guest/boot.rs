@@ -12,7 +12,7 @@ use rustix::system::RebootCommand;
 use sandboxset_tests::lacks::LACKS;
 use sandboxset_tests::worlds::{Actor, World};
 
-use crate::{PROGRAM, lacking};
+use crate::{PROGRAM, hang, lacking};
 
 /// What the sandboxes run: one program under all its names.
 const INSIDE: &str = "/bin/inside";
@@ -23,6 +23,7 @@ pub(crate) fn run(world: &str) -> ! {
     // Without this a panic would leave the kernel to wait for ever.
     let result = std::panic::catch_unwind(|| {
         make_root();
+        hang::watch();
         // Those that lack something else have every cgroup.
         let lacking = world == "lacking";
         let world = World::named(if lacking { "v2" } else { world });

@@ -5,6 +5,7 @@
 mod boot;
 mod checks;
 mod deaths;
+mod hang;
 mod lacking;
 
 use std::path::Path;
