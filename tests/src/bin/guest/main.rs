@@ -19,7 +19,7 @@ fn main() {
     let name = Path::new(&args[0]).file_name().unwrap().to_str().unwrap().to_owned();
     let arg = |index: usize| args.get(index).map_or("", String::as_str);
     match &*name {
-        "init" => boot::run(arg(1)),
+        "init" => boot::run(args.last().map_or("", String::as_str)),
         "enter" => boot::enter(arg(1), arg(2)),
         "actor" => checks::run(arg(1), arg(2)),
         "contain" => lacking::contain(arg(1)),
