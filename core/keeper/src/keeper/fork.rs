@@ -113,7 +113,7 @@ impl Keeper {
         let shell = Sandbox::prepare(serial, &self.cgroups, &self.filters, &mut self.ids, place);
         let mut shell = shell.map_err(|failure| self.blame(parent_id, failure))?;
         shell.fork_of = Some(parent_id);
-        let shell = self.watched(shell)?;
+        let shell = self.adopted(shell, None)?;
         self.births.begin(serial);
         Ok(shell)
     }
@@ -121,6 +121,9 @@ impl Keeper {
     /// Takes the init of a sandbox below a parent: it has been cloned, or never will be.
     pub(super) fn take_init(&mut self, serial: u64) -> Result<(), FrameError> {
         self.births.end(serial);
+        if self.endings.contains(serial) {
+            return self.go_on_ending(serial);
+        }
         let id = self.claims.get(&serial).copied();
         let sandbox = match id {
             Some(id) => self.sandboxes.get_mut(&id),
@@ -148,7 +151,7 @@ impl Keeper {
     }
 
     /// Who is to blame for a sandbox that could not be made below a parent.
-    fn blame(&mut self, parent_id: u64, failure: Failure) -> Refusal {
+    pub(super) fn blame(&mut self, parent_id: u64, failure: Failure) -> Refusal {
         if failure.errno == Errno::NOSPC.raw_os_error() {
             // No other parent of this depth can either.
             return Refusal::Sandbox(failure);
@@ -245,7 +248,7 @@ impl Keeper {
     }
 
     /// Nothing more is heard from a fork server, nor asked of it.
-    fn give_up_parent(&mut self, parent_id: u64, failure: &Failure) -> Result<(), FrameError> {
+    pub(super) fn give_up_parent(&mut self, parent_id: u64, failure: &Failure) -> Result<(), FrameError> {
         if let Some(sandbox) = self.sandboxes.get_mut(&parent_id) {
             sandbox.parent = None;
         }

@@ -23,7 +23,7 @@ impl Keeper {
             let source = Source::Mounter(sandbox.serial);
             let added = sandbox.mounters.last().map_or(Ok(()), |mounter| self.watch.add(mounter, source));
             added.map_err(|errno| {
-                sandbox.end_mounters();
+                sandbox.kill_mounters();
                 failure("watch a mounter", errno)
             })
         });
@@ -72,15 +72,10 @@ impl Sandbox {
         });
     }
 
-    /// Ends mounters that are still at work. `false` if one cannot be killed.
-    pub(super) fn end_mounters(&mut self) -> bool {
+    /// Kills mounters that are still at work.
+    pub(super) fn kill_mounters(&self) {
         for pidfd in &self.mounters {
             let _ = rustix::process::pidfd_send_signal(pidfd, Signal::KILL);
         }
-        for pidfd in &self.mounters {
-            super::sandbox::ends_within(pidfd, super::sandbox::DEATH);
-        }
-        self.reap_mounters();
-        self.mounters.is_empty()
     }
 }

@@ -7,6 +7,7 @@ mod below;
 mod births;
 mod cgroup;
 mod demand;
+mod ending;
 mod fork;
 mod host_ids;
 mod late;
@@ -30,6 +31,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use self::births::{Births, Waiting};
 use self::cgroup::Cgroups;
+use self::ending::Endings;
 use self::host_ids::HostIds;
 use self::remover::Remover;
 use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
@@ -72,6 +74,7 @@ struct Keeper {
     /// The ids of those that are not ready yet.
     starting: Vec<u64>,
     births: Births<Arc<Create>>,
+    endings: Endings<Sandbox>,
     stock: Stock,
     /// The ids of the parents that are to be paused as soon as what is to wait below them does.
     settling: Vec<u64>,
@@ -117,6 +120,7 @@ impl Keeper {
             claims: HashMap::new(),
             starting: Vec::new(),
             births: Births::new(),
+            endings: Endings::new(),
             stock: Stock::new(),
             settling: Vec::new(),
             last_serial: 0,
@@ -154,6 +158,11 @@ impl Keeper {
             for &source in &happened {
                 match source {
                     Source::Init(serial) => self.init_spoke(serial)?,
+                    Source::InitProcess(serial) | Source::Network(serial) | Source::Mounter(serial)
+                        if self.endings.contains(serial) =>
+                    {
+                        self.go_on_ending(serial)?;
+                    }
                     Source::InitProcess(serial) => self.init_ended(serial)?,
                     Source::Server(serial) => self.server_spoke(serial)?,
                     Source::Network(serial) => self.network_ended(serial)?,
@@ -185,6 +194,7 @@ impl Keeper {
         let work = self.stock_task().map(|_| self.stock_at());
         creates
             .chain(self.births.next_deadline())
+            .chain(self.endings.next_deadline())
             .chain(work)
             .chain(self.stock.review_at())
             .chain(self.stock.expires_at())
@@ -325,16 +335,19 @@ impl Keeper {
     fn prepare(&mut self, place: Place<'_>) -> Result<Sandbox, Failure> {
         self.last_serial += 1;
         let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place)?;
-        self.watched(shell)
+        self.adopted(shell, place.recipe)
     }
 
-    /// Waits for what a new init says, and for its end.
-    fn watched(&mut self, shell: Sandbox) -> Result<Sandbox, Failure> {
-        match self.watch.add_init(&shell) {
+    /// Lets a new init go on, and waits for what it says, and for its end.
+    fn adopted(&mut self, mut shell: Sandbox, recipe: Option<&Arc<Create>>) -> Result<Sandbox, Failure> {
+        let adopted = shell.adopt(recipe).and_then(|()| {
+            self.watch.add_init(&shell).map_err(|errno| sandbox::failure("watch the init", errno))
+        });
+        match adopted {
             Ok(()) => Ok(shell),
-            Err(errno) => {
+            Err(failure) => {
                 self.drop_shell(shell);
-                Err(sandbox::failure("watch the init", errno))
+                Err(failure)
             }
         }
     }
@@ -401,19 +414,7 @@ impl Keeper {
 
     /// Removes what waits below a parent that is to be removed.
     fn drop_below(&mut self, parent: u64) {
-        let shells = self.stock.take_all_below(parent);
-        // All first, and the parent too, whose processes could keep the others from ending.
-        self.sandboxes.get(&parent).filter(|_| !shells.is_empty()).into_iter().for_each(Sandbox::kill);
-        shells.iter().for_each(Sandbox::kill);
-        shells.into_iter().for_each(|shell| self.drop_shell(shell));
-    }
-
-    fn drop_shell(&mut self, mut shell: Sandbox) {
-        self.watch.remove(&shell.pidfd);
-        self.births.end(shell.serial);
-        // What cannot be removed goes with the owner's directories.
-        let _ = shell.discard();
-        self.ids.release(shell.host_id);
+        self.stock.take_all_below(parent).into_iter().for_each(|shell| self.drop_shell(shell));
     }
 
     /// An init told how far its set-up has come, or closed without an end of it.
@@ -483,7 +484,7 @@ impl Keeper {
         for id in late {
             self.abandon(id, out_of_time().into())?;
         }
-        Ok(())
+        self.report_late_endings(now)
     }
 
     /// A create failed half-way. One that was given a fork that had waited is given another: what became of that while
@@ -491,18 +492,12 @@ impl Keeper {
     fn abandon_or_retry(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
         let retry = self.sandboxes.get(&id).and_then(Sandbox::retry);
         match (refusal, retry) {
-            (Refusal::Parent(_), Some((recipe, deadline))) if self.discard(id).is_none() => {
+            (Refusal::Parent(_), Some((recipe, deadline))) => {
+                self.take_out(id).into_iter().for_each(|failed| self.drop_shell(failed));
                 self.begin(id, &recipe, deadline)
             }
             (refusal, _) => self.abandon(id, refusal),
         }
-    }
-
-    /// A create failed half-way: removes what is there, then says so. What cannot be removed stays listed, and
-    /// goes with the farewell or when the host asks.
-    fn abandon(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
-        self.discard(id);
-        self.fail(id, refusal)
     }
 
     fn fail(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
@@ -513,31 +508,14 @@ impl Keeper {
         self.answer(message, Vec::new())
     }
 
-    fn remove(&mut self, id: u64) -> Result<(), FrameError> {
-        let leftovers = self.discard(id);
-        self.answer(FromKeeper::Removed { id, leftovers }, Vec::new())
-    }
-
-    fn discard(&mut self, id: u64) -> Option<String> {
+    /// Takes out a sandbox that is to be removed, with what waits below it.
+    fn take_out(&mut self, id: u64) -> Option<Sandbox> {
         self.is_over(id);
         self.drop_below(id);
         self.births.forget(id);
-        let sandbox = self.sandboxes.get_mut(&id)?;
-        self.watch.remove(&sandbox.pidfd);
-        self.births.end(sandbox.serial);
-        match sandbox.discard() {
-            Ok(()) => {
-                if let Some(sandbox) = self.sandboxes.remove(&id) {
-                    self.claims.remove(&sandbox.serial);
-                    self.ids.release(sandbox.host_id);
-                    if let Some(scratch) = sandbox.disk_scratch {
-                        self.remover.remove(scratch);
-                    }
-                }
-                None
-            }
-            Err(leftovers) => Some(leftovers),
-        }
+        let sandbox = self.sandboxes.remove(&id)?;
+        self.claims.remove(&sandbox.serial);
+        Some(sandbox)
     }
 
     fn answer(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
@@ -571,7 +549,7 @@ impl Keeper {
     /// The host is gone. Kills first and everywhere, then removes cgroups, and at last what takes long.
     fn farewell(&mut self) {
         let deadline = Instant::now() + FAREWELL;
-        for sandbox in self.sandboxes.values().chain(self.stock.shells()) {
+        for sandbox in self.sandboxes.values().chain(self.stock.shells()).chain(self.endings.all()) {
             sandbox.kill();
         }
         self.stock.clear();
@@ -580,8 +558,9 @@ impl Keeper {
         }
         let ids: Vec<u64> = self.sandboxes.keys().copied().collect();
         for id in ids {
-            while self.discard(id).is_some() && Instant::now() < deadline {}
+            self.take_out(id).into_iter().for_each(|sandbox| self.drop_shell(sandbox));
         }
+        self.finish_endings(deadline);
         self.cgroups.remove_owner();
         self.remover.finish();
     }

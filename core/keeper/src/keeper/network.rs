@@ -8,7 +8,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{Create, Failure, FrameError, NETWORK_STEP};
 
 use super::Keeper;
-use super::sandbox::{DEATH, Sandbox, Stage, ends_within, failure};
+use super::sandbox::{Sandbox, Stage, failure};
 use super::watch::{Source, Watch};
 use crate::init::network;
 use crate::sys::{self, Forked};
@@ -43,20 +43,16 @@ impl Sandbox {
     }
 
     /// Whether what made the network namespace, which has ended, had said how that went.
-    fn reap_network(&mut self) -> bool {
+    pub(super) fn reap_network(&mut self) -> bool {
         let Some(maker) = self.network.take() else { return true };
         let status = rustix::process::waitid(WaitId::PidFd(maker.as_fd()), WaitIdOptions::EXITED);
         status.is_ok_and(|status| status.is_some_and(|status| status.exit_status() == Some(0)))
     }
 
-    /// Ends what makes the network namespace. `false` if it cannot be killed.
-    pub(super) fn end_network(&mut self) -> bool {
-        let Some(maker) = &self.network else { return true };
-        let _ = rustix::process::pidfd_send_signal(maker, Signal::KILL);
-        let ended = ends_within(maker, DEATH);
-        if ended {
-            self.reap_network();
+    /// Kills what makes the network namespace.
+    pub(super) fn kill_network(&self) {
+        if let Some(maker) = &self.network {
+            let _ = rustix::process::pidfd_send_signal(maker, Signal::KILL);
         }
-        ended
     }
 }

@@ -14,7 +14,7 @@ use rustix::process::{DumpableBehavior, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{CLONE_STEP, CgroupFd, Create, Failure, INNER_ID, LayerReport};
 use serde::Serialize;
 
-use super::below::{self, Cloning, HELP, Parent};
+use super::below::{self, Cloning, Parent};
 use super::cgroup::{Cgroups, SandboxCgroups};
 use super::host_ids::HostIds;
 use super::message_pair;
@@ -140,11 +140,6 @@ pub(super) struct Handover {
     pub(super) fds: Vec<OwnedFd>,
 }
 
-/// How long a killed init may take to be gone before the caller is told that it is not.
-pub(super) const DEATH: Duration = Duration::from_secs(2);
-/// The same of one below a parent, whose processes may keep it from ending: it ends with the parent then.
-const DEATH_BELOW: Duration = Duration::from_millis(500);
-
 impl Sandbox {
     /// Makes cgroups and namespaces with an init that waits for [`Sandbox::furnish`] to tell it what to become.
     pub(super) fn prepare(
@@ -195,7 +190,7 @@ impl Sandbox {
             None => (clone_init(maps, unified, live)?, None),
         };
         let above = place.below.map(|parent| parent.lineage.clone()).unwrap_or_default();
-        let mut sandbox = Sandbox {
+        Ok(Sandbox {
             serial,
             stage: Stage::Bare,
             pidfd,
@@ -219,17 +214,12 @@ impl Sandbox {
             network: None,
             rests: false,
             made,
-        };
-        if let Err(failure) = sandbox.adopt(place.recipe) {
-            let _ = sandbox.discard();
-            return Err(failure);
-        }
-        Ok(sandbox)
+        })
     }
 
     /// Makes what its init did not need to be born, while it has something to do without, and lets it go on; or whoever
     /// clones it does so meanwhile.
-    fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
+    pub(super) fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
         if self.is_born() {
             self.note_namespaces(recipe.is_some());
         }
@@ -386,7 +376,12 @@ impl Sandbox {
 
     /// Whether its init ended, though nobody has reaped it yet.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_born() && self.wait_for_end(Duration::ZERO)
+        self.is_born() && has_ended(&self.pidfd)
+    }
+
+    /// Whether those who were to clone its init have ended.
+    pub(super) fn has_helped(&self) -> bool {
+        has_ended(&self.pidfd)
     }
 
     /// The socket on which the init reports, while it sets up.
@@ -397,6 +392,11 @@ impl Sandbox {
     /// When the set-up must be over.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline.filter(|_| matches!(self.stage, Stage::Furnishing | Stage::Starting))
+    }
+
+    /// How long somebody waits for it, if somebody does.
+    pub(super) fn claimed_until(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Takes what the init says.
@@ -511,34 +511,54 @@ impl Sandbox {
         }
     }
 
-    /// Kills what is left and removes everything but the scratch dir on disk. An error says what could not be removed; calling again tries
-    /// again.
-    pub(super) fn discard(&mut self) -> Result<(), String> {
+    /// Kills all of it, and lets go of what is only for a sandbox that lives.
+    pub(super) fn end(&mut self) {
         self.setup = None;
         self.host_end = None;
-        self.deadline = None;
-        if !self.end_mounters() || !self.end_network() {
-            return Err("a helper cannot be killed".to_owned());
-        }
-        if !self.is_born() {
-            // Only what is there can be killed, and it will be there in a few milliseconds.
-            self.wait_for_end(HELP);
-            let _ = self.be_born();
-        }
-        if self.stage != Stage::Dead {
-            self.kill();
-            let patience = if self.fork_of.is_some() { DEATH_BELOW } else { DEATH };
-            if !self.wait_for_end(patience) {
-                return Err("the init cannot be killed".to_owned());
-            }
-            self.reap();
-        }
-        self.made.remove()
+        self.kill_mounters();
+        self.kill_network();
+        self.kill();
     }
 
-    fn wait_for_end(&self, timeout: Duration) -> bool {
-        ends_within(&self.pidfd, timeout)
+    /// Whether every process of it has ended; reaps those that have.
+    pub(super) fn is_gone(&mut self) -> bool {
+        self.reap_mounters();
+        if self.network.as_ref().is_some_and(has_ended) {
+            self.reap_network();
+        }
+        if self.stage != Stage::Dead && self.has_ended() {
+            self.reap();
+        }
+        self.survivors().next().is_none()
     }
+
+    /// Waits until every process of it has ended, or until the deadline; or, if it is not born, who is to clone it.
+    pub(super) fn await_end(&self, deadline: Instant) {
+        for pidfd in self.survivors() {
+            ends_within(pidfd, deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    fn survivors(&self) -> impl Iterator<Item = &OwnedFd> {
+        let init = (self.stage != Stage::Dead).then_some(&self.pidfd);
+        init.into_iter().chain(&self.mounters).chain(&self.network)
+    }
+
+    /// What has not ended, in words.
+    pub(super) fn survivor(&self) -> &'static str {
+        if self.stage == Stage::Dead { "a helper cannot be killed" } else { "the init cannot be killed" }
+    }
+
+    /// Removes what is left when all its processes have ended, but not the scratch dir on disk. An error says what could
+    /// not be removed; calling again tries again.
+    pub(super) fn remove_rest(&mut self) -> Result<(), String> {
+        self.made.remove()
+    }
+}
+
+/// Whether a process has ended.
+pub(super) fn has_ended(pidfd: &OwnedFd) -> bool {
+    ends_within(pidfd, Duration::ZERO)
 }
 
 /// Waits for the end of a process.
