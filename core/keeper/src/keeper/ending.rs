@@ -62,12 +62,12 @@ impl<T> Endings<T> {
         self.0.contains_key(&serial)
     }
 
-    /// The host asks for its removal again, or in place of what it waited for before. Answers its own number.
-    fn ask(&mut self, id: u64, now: Instant) -> Option<u64> {
+    /// The host asks for its removal again, or in place of what it waited for before. Answers its own number, too.
+    fn ask(&mut self, id: u64, now: Instant) -> Option<(u64, &mut T)> {
         let (&serial, ending) = self.0.iter_mut().find(|(_, ending)| ending.id == Some(id))?;
         ending.owed = Some((Answer::Removed, now + DEATH));
         ending.late_at = Some(now + DEATH);
-        Some(serial)
+        Some((serial, &mut ending.what))
     }
 
     /// When something is due.
@@ -114,7 +114,10 @@ impl Keeper {
             return self.end(sandbox, Some(id), Some((Answer::Removed, now + DEATH)));
         }
         match self.endings.ask(id, now) {
-            Some(serial) => self.go_on_ending(serial),
+            Some((serial, sandbox)) => {
+                sandbox.end();
+                self.go_on_ending(serial)
+            }
             None => self.tell(id, Answer::Removed, None),
         }
     }
@@ -244,7 +247,7 @@ mod tests {
             (None, None),
             "nothing keeps the keeper awake"
         );
-        assert_eq!(endings.ask(11, late), Some(1));
+        assert_eq!(endings.ask(11, late), Some((1, &mut ())));
         assert_eq!(endings.next_deadline(), Some(late + DEATH));
         assert_eq!(endings.ask(12, late), None);
     }

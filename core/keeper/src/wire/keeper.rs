@@ -144,14 +144,14 @@ pub enum FromKeeper {
         /// What was reached, layer by layer.
         report: Vec<LayerReport>,
     },
-    /// A sandbox could not be made; nothing of it is left.
+    /// A sandbox could not be made; nothing of it is left, or it was killed and is about to be gone.
     CreateFailed {
         /// The id of its `Create`.
         id: u64,
         /// What failed.
         failure: Failure,
     },
-    /// A sandbox could not be forked, for a reason that lies with its parent; nothing of it is left.
+    /// A sandbox could not be forked, for a reason that lies with its parent; what is left of it is as above.
     ForkFailed {
         /// The id of its `Create`.
         id: u64,
@@ -163,7 +163,8 @@ pub enum FromKeeper {
     Removed {
         /// The id of its `Create`.
         id: u64,
-        /// What could not be removed; the keeper goes on trying when asked again.
+        /// What could not be removed. What has not ended is removed when it does; the keeper tries the rest when asked
+        /// again.
         leftovers: Option<String>,
     },
     /// A sandbox's init ended without being asked to.
