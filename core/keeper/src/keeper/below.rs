@@ -14,8 +14,9 @@ use rustix::process::{WaitId, WaitIdOptions};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use sandboxset_keeper::{CLONE_STEP, Failure, FrameError};
 
+use super::clone::{IdMaps, set_dumpable};
 use super::message_pair;
-use super::sandbox::{IdMaps, ends_within, failure, set_dumpable};
+use super::sandbox::{ends_within, failure};
 use crate::init;
 use crate::sys::{self, Forked};
 

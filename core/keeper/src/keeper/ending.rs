@@ -130,6 +130,16 @@ impl Keeper {
         self.end(sandbox, Some(id), Some((Answer::Failed(refusal), by)))
     }
 
+    /// Takes out a sandbox that is to be removed, with what waits below it.
+    pub(super) fn take_out(&mut self, id: u64) -> Option<Sandbox> {
+        self.is_over(id);
+        self.drop_below(id);
+        self.births.forget(id);
+        let sandbox = self.sandboxes.remove(&id)?;
+        self.claims.remove(&sandbox.serial);
+        Some(sandbox)
+    }
+
     fn end(
         &mut self,
         mut sandbox: Sandbox,

@@ -125,10 +125,7 @@ impl Keeper {
             return self.go_on_ending(serial);
         }
         let id = self.claims.get(&serial).copied();
-        let sandbox = match id {
-            Some(id) => self.sandboxes.get_mut(&id),
-            None => self.stock.find(serial),
-        };
+        let sandbox = super::find(&self.claims, &mut self.sandboxes, &mut self.stock, serial);
         let Some(sandbox) = sandbox.filter(|sandbox| !sandbox.is_born()) else { return Ok(()) };
         let parent_id = sandbox.fork_of;
         // Other helpers have copies of the descriptor, which would go on telling of it.
@@ -178,14 +175,6 @@ impl Keeper {
         let Some(sandbox) = self.find(serial) else { return Ok(()) };
         let (parent, number) = (sandbox.fork_of, u32::from(!sandbox.is_released()));
         self.ask(parent, &Message { kind: zygote::FORK, id: serial, number, ..Message::default() }, &[])
-    }
-
-    /// The sandbox or shell of this number.
-    fn find(&mut self, serial: u64) -> Option<&mut Sandbox> {
-        match self.claims.get(&serial) {
-            Some(id) => self.sandboxes.get_mut(id),
-            None => self.stock.find(serial),
-        }
     }
 
     fn ask(

@@ -6,6 +6,8 @@
 mod below;
 mod births;
 mod cgroup;
+mod clone;
+mod creating;
 mod demand;
 mod ending;
 mod fork;
@@ -18,6 +20,7 @@ mod sandbox;
 mod sources;
 mod stock;
 mod sweep;
+mod tending;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
@@ -29,14 +32,15 @@ use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use self::births::{Births, Waiting};
+use self::births::Births;
 use self::cgroup::Cgroups;
 use self::ending::Endings;
 use self::host_ids::HostIds;
 use self::remover::Remover;
-use self::sandbox::{Handover, Place, Refusal, Sandbox, Stage, Step};
-use self::sources::{MountTable, Sources};
-use self::stock::{Stock, Task};
+use self::sandbox::{Sandbox, Stage};
+use self::sources::MountTable;
+use self::stock::Stock;
+use self::tending::{QUIET, UNDER_WAY};
 use self::watch::{Source, Watch};
 use crate::mounter::Request;
 use crate::seccomp::Filters;
@@ -45,16 +49,6 @@ use sandboxset_keeper::{Create, Failure, FrameError, FromKeeper, Hello, ToKeeper
 /// The most we try to remove what is left after the host is gone. A task that cannot be killed would hold us for
 /// ever; the next keeper of this user sweeps what remains.
 const FAREWELL: Duration = Duration::from_secs(5);
-
-/// How long no request must have come before something is done about the stock of shells: longer than the pauses
-/// within a burst, so that the stock is not refilled at its expense.
-const QUIET: Duration = Duration::from_millis(2);
-/// How long a create that is under way keeps us from the stock: longer than what was prepared takes to become a sandbox,
-/// whose last step would else find us at work; but a runtime that takes long to start does not keep others waiting.
-const UNDER_WAY: Duration = Duration::from_millis(20);
-/// How many times as long as a piece of such work took the keeper then leaves it alone, so that it is always there for
-/// requests for the most part.
-const REST: u32 = 2;
 
 struct Keeper {
     host: OwnedFd,
@@ -167,8 +161,7 @@ impl Keeper {
                     Source::Server(serial) => self.server_spoke(serial)?,
                     Source::Network(serial) => self.network_ended(serial)?,
                     Source::Mounter(serial) => {
-                        let sandbox = self.claims.get(&serial).and_then(|id| self.sandboxes.get_mut(id));
-                        let _ = sandbox.map(Sandbox::reap_mounters);
+                        let _ = self.find(serial).map(Sandbox::reap_mounters);
                     }
                     Source::Host | Source::HostProcess | Source::Remover => {}
                 }
@@ -248,182 +241,10 @@ impl Keeper {
         }
     }
 
-    fn create(&mut self, create: Create) -> Result<(), FrameError> {
-        let id = create.id;
-        if self.sandboxes.contains_key(&id) {
-            return self.fail(id, Failure { step: "use an id twice".into(), errno: 0 }.into());
-        }
-        if let Some(scratch) = &create.disk_scratch {
-            self.remover.sweep_beside(scratch);
-        }
-        let deadline = Instant::now() + Duration::from_millis(create.deadline_ms);
-        let has_changed = create.parent_changed;
-        let recipe = Arc::new(create.into_recipe());
-        if has_changed {
-            self.stock.renew_below(recipe.parent);
-        }
-        self.begin(id, &recipe, deadline)
-    }
-
-    /// Makes a sandbox out of the best that there is.
-    fn begin(&mut self, id: u64, recipe: &Arc<Create>, deadline: Instant) -> Result<(), FrameError> {
-        let forks = recipe.runtime.as_ref().is_some_and(|runtime| runtime.forks);
-        // Others that are being made already have the machine busy, and then who helps only takes it from them. A
-        // scratch dir on disk is made when there is a sandbox to be removed with.
-        let at_once = self.starting.is_empty() && recipe.disk_scratch.is_none();
-        let place = Place { below: None, forks, recipe: Some(recipe).filter(|_| at_once) };
-        let shell = match recipe.parent {
-            Some(parent) => match self.take_below(recipe, parent) {
-                Ok(Some(shell)) => Ok(shell),
-                Ok(None) if !self.births.has_room() => {
-                    self.births.wait(Waiting { id, recipe: Arc::clone(recipe), deadline });
-                    return Ok(());
-                }
-                Ok(None) => self.prepare_below(recipe, parent),
-                Err(refusal) => Err(refusal),
-            },
-            None if forks => self.prepare(place).map_err(Refusal::from),
-            None => match self.stock.take(recipe, &mut self.mounts) {
-                Some(shell) => Ok(shell),
-                None => self.prepare(place).map_err(Refusal::from),
-            },
-        };
-        self.start(id, shell, recipe, deadline)
-    }
-
-    /// Takes a sandbox that is to be made of this shell as far as it gets at once.
-    fn start(
-        &mut self,
-        id: u64,
-        shell: Result<Sandbox, Refusal>,
-        recipe: &Arc<Create>,
-        deadline: Instant,
-    ) -> Result<(), FrameError> {
-        let mut sandbox = match shell {
-            Ok(shell) => shell,
-            Err(refusal) => return self.fail(id, refusal),
-        };
-        sandbox.claim(deadline);
-        let furnished = match sandbox.stage {
-            Stage::Bare => sandbox.furnish(recipe),
-            _ => sandbox.assist(recipe, &self.watch).map_err(Refusal::from),
-        };
-        let advanced = furnished.and_then(|()| sandbox.advance());
-        self.claims.insert(sandbox.serial, id);
-        self.sandboxes.insert(id, sandbox);
-        self.starting.push(id);
-        self.advanced(id, advanced)
-    }
-
-    /// Does what the next step of a sandbox takes that the host waits for.
-    fn advanced(&mut self, id: u64, step: Result<Step, Refusal>) -> Result<(), FrameError> {
-        let serial = self.sandboxes.get(&id).map_or(0, |sandbox| sandbox.serial);
-        let done = match step {
-            Ok(Step::None) => Ok(()),
-            Ok(Step::Door(door)) => self.ask_to_join(serial, &door),
-            Ok(Step::Joined) => self.ask_to_fork(serial),
-            Ok(Step::Ready(Handover { name, cgroups, report, fds })) => {
-                self.is_over(id);
-                self.is_blocked = false;
-                return self.answer(FromKeeper::Created { id, name, cgroups, report }, fds);
-            }
-            Err(refusal) => Err(refusal),
-        };
-        done.or_else(|refusal| self.abandon_or_retry(id, refusal))
-    }
-
-    fn prepare(&mut self, place: Place<'_>) -> Result<Sandbox, Failure> {
-        self.last_serial += 1;
-        let shell = Sandbox::prepare(self.last_serial, &self.cgroups, &self.filters, &mut self.ids, place)?;
-        self.adopted(shell, place.recipe)
-    }
-
-    /// Lets a new init go on, and waits for what it says, and for its end.
-    fn adopted(&mut self, mut shell: Sandbox, recipe: Option<&Arc<Create>>) -> Result<Sandbox, Failure> {
-        let adopted = shell.adopt(recipe).and_then(|()| {
-            self.watch.add_init(&shell).map_err(|errno| sandbox::failure("watch the init", errno))
-        });
-        match adopted {
-            Ok(()) => Ok(shell),
-            Err(failure) => {
-                self.drop_shell(shell);
-                Err(failure)
-            }
-        }
-    }
-
-    /// A create is no longer under way.
-    fn is_over(&mut self, id: u64) {
-        self.starting.retain(|&other| other != id);
-        if self.starting.is_empty() {
-            self.quiet_at = self.quiet_at.min(Instant::now() + QUIET);
-        }
-    }
-
-    fn stay_away_for(&mut self, time: Duration) {
-        self.quiet_at = self.quiet_at.max(Instant::now() + time);
-    }
-
-    fn stock_at(&self) -> Instant {
-        self.quiet_at.max(self.rested_at)
-    }
-
-    fn stock_task(&self) -> Option<Task> {
-        self.stock.task().filter(|task| match task {
-            Task::Discard => true,
-            Task::Fork(_) => !self.is_blocked && self.births.is_empty(),
-            Task::Prepare | Task::Furnish(_) => !self.is_blocked,
-        })
-    }
-
-    /// Does one piece of work for the stock, if it is time for one.
-    fn tend_stock(&mut self) {
-        let start = Instant::now();
-        self.stock.review(start);
-        self.stock.expire(start);
-        let Some(task) = self.stock_task().filter(|_| self.stock_at() <= start) else { return };
-        match task {
-            Task::Discard => {
-                if let Some(shell) = self.stock.take_doomed() {
-                    self.drop_shell(shell);
-                }
-            }
-            Task::Prepare => match self.prepare(Place::default()) {
-                Ok(shell) => self.stock.add_bare(shell),
-                Err(_) => self.is_blocked = true,
-            },
-            Task::Furnish(recipe) => self.furnish(&recipe),
-            Task::Fork(recipe) => self.fork_ahead(&recipe),
-        }
-        let now = Instant::now();
-        self.rested_at = now + (now - start) * REST;
-    }
-
-    fn furnish(&mut self, recipe: &Arc<Create>) {
-        let Some(mut shell) = self.stock.take_bare() else { return };
-        // Looked at before they are copied: if they change in between, the shell is taken for an old one.
-        let sources = Sources::of(recipe, &mut self.mounts);
-        match shell.furnish(recipe) {
-            Ok(()) => self.stock.add_furnished(recipe, shell, sources),
-            Err(_) => {
-                self.stock.block(recipe);
-                self.drop_shell(shell);
-            }
-        }
-    }
-
-    /// Removes what waits below a parent that is to be removed.
-    fn drop_below(&mut self, parent: u64) {
-        self.stock.take_all_below(parent).into_iter().for_each(|shell| self.drop_shell(shell));
-    }
-
     /// An init told how far its set-up has come, or closed without an end of it.
     fn init_spoke(&mut self, serial: u64) -> Result<(), FrameError> {
         let id = self.claims.get(&serial).copied();
-        let sandbox = match id {
-            Some(id) => self.sandboxes.get_mut(&id),
-            None => self.stock.find(serial),
-        };
+        let sandbox = find(&self.claims, &mut self.sandboxes, &mut self.stock, serial);
         // One that has nothing more to say may still be reported as closed.
         let Some(sandbox) = sandbox.filter(|sandbox| sandbox.setup_socket().is_some()) else { return Ok(()) };
         let step = sandbox.hear();
@@ -467,55 +288,9 @@ impl Keeper {
         self.answer(FromKeeper::Died { id, cause }, Vec::new())
     }
 
-    /// Fails creates whose deadline passed.
-    fn expire(&mut self) -> Result<(), FrameError> {
-        let now = Instant::now();
-        while let Some(serial) = self.births.late(now) {
-            self.take_init(serial)?;
-        }
-        while let Some(id) = self.births.take_late(now) {
-            self.fail(id, out_of_time().into())?;
-        }
-        let is_late = |id: &u64| {
-            let sandbox = self.sandboxes.get(id);
-            sandbox.and_then(Sandbox::deadline).is_some_and(|deadline| deadline <= now)
-        };
-        let late: Vec<u64> = self.starting.iter().copied().filter(is_late).collect();
-        for id in late {
-            self.abandon(id, out_of_time().into())?;
-        }
-        self.report_late_endings(now)
-    }
-
-    /// A create failed half-way. One that was given a fork that had waited is given another: what became of that while
-    /// it waited says nothing of its parent.
-    fn abandon_or_retry(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
-        let retry = self.sandboxes.get(&id).and_then(Sandbox::retry);
-        match (refusal, retry) {
-            (Refusal::Parent(_), Some((recipe, deadline))) => {
-                self.take_out(id).into_iter().for_each(|failed| self.drop_shell(failed));
-                self.begin(id, &recipe, deadline)
-            }
-            (refusal, _) => self.abandon(id, refusal),
-        }
-    }
-
-    fn fail(&mut self, id: u64, refusal: Refusal) -> Result<(), FrameError> {
-        let message = match refusal {
-            Refusal::Sandbox(failure) => FromKeeper::CreateFailed { id, failure },
-            Refusal::Parent(failure) => FromKeeper::ForkFailed { id, failure },
-        };
-        self.answer(message, Vec::new())
-    }
-
-    /// Takes out a sandbox that is to be removed, with what waits below it.
-    fn take_out(&mut self, id: u64) -> Option<Sandbox> {
-        self.is_over(id);
-        self.drop_below(id);
-        self.births.forget(id);
-        let sandbox = self.sandboxes.remove(&id)?;
-        self.claims.remove(&sandbox.serial);
-        Some(sandbox)
+    /// The sandbox or shell of this number.
+    fn find(&mut self, serial: u64) -> Option<&mut Sandbox> {
+        find(&self.claims, &mut self.sandboxes, &mut self.stock, serial)
     }
 
     fn answer(&mut self, message: FromKeeper, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
@@ -566,8 +341,17 @@ impl Keeper {
     }
 }
 
-fn out_of_time() -> Failure {
-    Failure { step: "finish before the deadline".into(), errno: Errno::TIMEDOUT.raw_os_error() }
+/// The sandbox or shell of this number. It borrows no more than it needs.
+fn find<'a>(
+    claims: &HashMap<u64, u64>,
+    sandboxes: &'a mut HashMap<u64, Sandbox>,
+    stock: &'a mut Stock,
+    serial: u64,
+) -> Option<&'a mut Sandbox> {
+    match claims.get(&serial) {
+        Some(id) => sandboxes.get_mut(id),
+        None => stock.find(serial),
+    }
 }
 
 /// A connected pair of message sockets.
