@@ -128,7 +128,7 @@ def test_a_fork_sees_the_code_of_its_own_set(make: Make, tmp_path: Path) -> None
             assert sandbox.call(b"") == name.encode()
 
 
-@pytest.mark.parametrize("kind", ["standard", "forks of a fork", "numpy"])
+@pytest.mark.parametrize("kind", ["standard", "handler of the parent", "forks of a fork", "numpy"])
 def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: str) -> None:
     sources = dict(RANDOM)
     if kind == "numpy":
@@ -136,7 +136,8 @@ def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: st
             pytest.skip("SKIPPED: numpy is not installed")
         sources = dict(NUMPY)
     (app / "drawn.py").write_text(f"SOURCES = {list(sources.values())!r}\n{DRAWN}")
-    parents = make(runtime=PythonRuntime(preload=["drawn"]), code_dir=app, max_size=1)
+    preload = ["drawn", "app"] if kind == "handler of the parent" else ["drawn"]
+    parents = make(runtime=PythonRuntime(preload=preload), code_dir=app, max_size=1)
     if kind == "forks of a fork":
         # It has drawn before its forks do, too.
         parents = make(parent=parents, runtime=PythonRuntime(preload=["drawn_again"]), code_dir=app)
@@ -156,25 +157,31 @@ def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: st
         sandbox.put()
 
 
-def test_a_fork_that_waited_heard_of_it_once_and_then(make: Make, app: Path) -> None:
-    (app / "told.py").write_text(
-        "import os, time\ntimes = []\nos.register_at_fork(after_in_child=lambda: times.append(time.monotonic()))\n"
-    )
+@pytest.mark.parametrize("handler", ["app:evaluate", "told:evaluate"])
+def test_a_fork_hears_of_it_once_and_when_it_has_something_to_do(make: Make, app: Path, handler: str) -> None:
+    told = "import os, time\ntimes = []\nos.register_at_fork(after_in_child=lambda: times.append(time.monotonic()))\n"
+    (app / "told.py").write_text(told + HANDLERS)
     parents = make(runtime=PythonRuntime(preload=["told"]), code_dir=app, max_size=1)
-    pool = make(parent=parents, runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app, max_size=8)
+    pool = make(parent=parents, runtime=PythonRuntime(handler=handler, json=True), code_dir=app, max_size=8)
 
-    def told_before(asked: float) -> bool:
+    def check() -> None:
+        asked = time.monotonic()
         with pool.get_or_create_unpaused(acquire="fresh_only") as sandbox:
-            times = evaluate(sandbox, "import told; answer = told.times")
+            got = time.monotonic()
+            (heard,) = evaluate(sandbox, "import told; answer = told.times")
             # What it was told when it was wanted it knows, and of the rehearsal it knows nothing.
             shown = "import os, sys; answer = [sys.argv[-2:], os.environ['SANDBOXSET_SOCKET'], os.listdir('/tmp')]"
-            assert evaluate(sandbox, shown) == [["handler=app:evaluate", "json=1"], "/scratch/runtime.sock", []]
-        assert len(times) == 1
-        return bool(times[0] < asked)
+            assert evaluate(sandbox, shown) == [[f"handler={handler}", "json=1"], "/scratch/runtime.sock", []]
+        if handler == "app:evaluate":
+            assert asked < heard < got
+        else:
+            # The parent had imported the handler, so nothing was to be done before the first call.
+            assert got < heard
 
-    assert not told_before(time.monotonic())
+    check()
+    # The next one has waited to be wanted.
     eventually(lambda: parents.stats().idle == 1)
-    assert told_before(time.monotonic())
+    check()
 
 
 def test_what_cannot_be_imported_is_named_and_the_parent_lives_on(make: Make, app: Path) -> None:
@@ -183,6 +190,11 @@ def test_what_cannot_be_imported_is_named_and_the_parent_lives_on(make: Make, ap
         (PythonRuntime(handler="nowhere:handle"), "handler nowhere:handle: ModuleNotFoundError: No module named"),
         (PythonRuntime(handler="app:missing"), "handler app:missing: AttributeError"),
         (PythonRuntime(handler="app:hello", preload=["nonsense"]), "preload nonsense: ModuleNotFoundError"),
+        # The parent has the module, so that nothing is to be imported.
+        (PythonRuntime(handler="json:loads", preload=["nonsense"]), "preload nonsense: ModuleNotFoundError"),
+        (PythonRuntime(handler="json:missing"), "handler json:missing: AttributeError"),
+        (PythonRuntime(handler="json:__name__"), "handler json:__name__: a str cannot be called"),
+        (PythonRuntime(handler="json:JSONEncoder.missing"), "handler json:JSONEncoder.missing: AttributeError"),
         (sandboxset.Runtime(["/bin/true"]), "cannot become '/bin/true'"),
     ]:
         pool = make(parent=parents, runtime=runtime, code_dir=app)
@@ -191,6 +203,9 @@ def test_what_cannot_be_imported_is_named_and_the_parent_lives_on(make: Make, ap
     pool = make(parent=parents, runtime=PythonRuntime(handler="app:hello"), code_dir=app)
     with pool.get_or_create_unpaused() as sandbox:
         assert sandbox.call(b"") == b"hello "
+    pool = make(parent=parents, runtime=PythonRuntime(handler="json:JSONDecoder.decode"))
+    with pool.get_or_create_unpaused() as sandbox, pytest.raises(sandboxset.HandlerFailedError, match="TypeError"):
+        sandbox.call(b"")
     assert parents.stats().created == 1
 
 

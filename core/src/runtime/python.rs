@@ -41,6 +41,9 @@ const ONE_THREAD: [&str; 5] = [
 /// A fork renews the random state of `random`, `numpy.random`, `ssl`, `uuid`, `tempfile` and `multiprocessing`.
 /// Generators that a preloaded module made for itself are its own to renew, by
 /// `os.register_at_fork(after_in_child=...)`; and forks of one parent share the seed of their hashes.
+///
+/// A fork whose handler is in a module that its parent has imported runs no Python, these functions included, before its
+/// first call, so that it needs little memory until then.
 #[derive(Clone, Debug, Default)]
 pub struct PythonRuntime {
     /// Modules that are imported before the sandbox is ready, in this order. Of a fork server none may start a

@@ -47,21 +47,26 @@ pub(crate) fn memory_of_each(
         let sets = new_sets()?;
         let [set, ..] = &sets[..] else { return Err("no set to fill".into()) };
         let there = set.stats().idle;
-        std::thread::sleep(SETTLE);
-        let before = used()?;
-        set.prewarm(sandboxes, PATIENCE * 6).map_err(text)?;
-        std::thread::sleep(SETTLE);
-        let each = used()?.saturating_sub(before) / (sandboxes - there) as u64;
+        let each = more(sandboxes - there, || set.prewarm(sandboxes, PATIENCE * 6).map_err(text))?;
         let idle = set.stats().idle;
         if idle != sandboxes {
             samples.fail(format!("{idle} of {sandboxes} sandboxes are idle"));
         } else if round > 0 {
-            // The first round is not counted: caches that the kernel keeps grow in it. A sample is a number of bytes here.
-            samples.record(Duration::from_nanos(each), 1);
+            // The first round is not counted: caches that the kernel keeps grow in it.
+            samples.record(each, 1);
         }
         sets.iter().try_for_each(close)?;
     }
     Ok(vec![Row::new(row, Unit::Kibibytes, samples)])
+}
+
+/// How much more memory is in use for each of so many, after what makes them. It is a number of bytes, as a sample is one.
+pub(crate) fn more<T>(count: usize, make: impl FnOnce() -> Result<T, Failure>) -> Result<Duration, Failure> {
+    std::thread::sleep(SETTLE);
+    let before = used()?;
+    make()?;
+    std::thread::sleep(SETTLE);
+    Ok(Duration::from_nanos(used()?.saturating_sub(before) / count as u64))
 }
 
 /// What is in use, in bytes, by the kinds of `/proc/meminfo`. `MemAvailable` will not do: it does not count what each

@@ -75,7 +75,8 @@ impl Drop for Programs {
     }
 }
 
-fn tempdir() -> PathBuf {
+/// Where a directory may be made that nobody else has.
+pub(crate) fn tempdir() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -5,18 +5,20 @@ use std::process::{Command, Stdio};
 
 use sandboxset::{PythonRuntime, SandboxSpec};
 
-use crate::density_rows::memory_of_each;
-use crate::fork_rows::{Clones, Forks, compare};
-use crate::linux_rows::{Pace, text};
-use crate::measure::Failure;
-use crate::report::Row;
+use crate::density_rows::{memory_of_each, more};
+use crate::fork_rows::{Clones, Forks, compare, tempdir};
+use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, text};
+use crate::measure::{Arrivals, Failure, Samples};
+use crate::report::{Row, Unit};
 
 /// The rows of [`stdlib`], without their variants.
 pub(crate) const STDLIB: [&str; 2] = ["linux.fork_python", "linux.fork_python.unprepared"];
 /// The rows of [`numpy`], without their variants.
 pub(crate) const NUMPY: [&str; 2] = ["linux.fork_python.numpy", "linux.fork_python.unprepared.numpy"];
-/// The row of [`density`].
-pub(crate) const DENSITY: [&str; 1] = ["linux.density_forked_python"];
+/// The rows of [`first_call`], without their variants.
+pub(crate) const FIRST_CALL: [&str; 2] = ["linux.fork_python_call", "linux.fork_python_call.own"];
+/// The rows of [`density`].
+pub(crate) const DENSITY: [&str; 2] = ["linux.density_forked_python", "linux.density_forked_python_own"];
 
 /// What a function of some size imports from the standard library.
 const MODULES: [&str; 20] = [
@@ -70,23 +72,48 @@ impl Interpreter {
         status.is_ok_and(|status| status.success())
     }
 
-    fn spec(&self, python: PythonRuntime) -> Result<SandboxSpec, Failure> {
+    fn spec(&self, python: PythonRuntime, code: Option<&Code>) -> Result<SandboxSpec, Failure> {
         let python =
             PythonRuntime { interpreter: Some(self.path.clone()), brings: self.brings.clone(), ..python };
-        Ok(SandboxSpec { runtime: Some(python.runtime().map_err(text)?), ..SandboxSpec::default() })
+        Ok(SandboxSpec {
+            runtime: Some(python.runtime().map_err(text)?),
+            code_dir: code.map(|code| code.0.clone()),
+            ..SandboxSpec::default()
+        })
     }
 
-    /// A warm parent with these modules, and a set of its forks, which need nothing but to say that they are ready.
-    fn forks(&self, modules: &[&str], shells: Option<usize>) -> Result<Forks, Failure> {
-        let parent = self.spec(PythonRuntime::preloaded(modules.iter().copied()))?;
-        Forks::of(shells, parent, self.spec(PythonRuntime::handling("operator:neg"))?)
+    /// A warm parent with these modules, and a set of its forks. Their handler is in what the parent has imported, or in
+    /// code of their own, which each of them imports.
+    fn forks(&self, modules: &[&str], code: Option<&Code>, shells: Option<usize>) -> Result<Forks, Failure> {
+        let parent = self.spec(PythonRuntime::preloaded(modules.iter().copied()), None)?;
+        let handler = PythonRuntime::handling(if code.is_some() { "app:echo" } else { "builtins:bytes" });
+        Forks::of(shells, parent, self.spec(handler, code)?)
     }
 
-    fn floor(&self, modules: &[&str]) -> Result<Clones, Failure> {
+    /// What forks itself for each byte, and whose children `end` or `stay`.
+    fn floor(&self, kind: &str, modules: &[&str]) -> Result<Clones, Failure> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/fork_floor.py");
         let mut command = Command::new(&self.path);
         // One thread, as in the sandbox.
-        Clones::start(command.arg("-I").arg(script).args(modules).env("OPENBLAS_NUM_THREADS", "1"))
+        Clones::start(command.arg("-I").arg(script).arg(kind).args(modules).env("OPENBLAS_NUM_THREADS", "1"))
+    }
+}
+
+/// A directory with a handler, removed when dropped.
+struct Code(PathBuf);
+
+impl Code {
+    fn new() -> Result<Self, Failure> {
+        let code = Code(tempdir());
+        std::fs::create_dir(&code.0).map_err(text)?;
+        std::fs::write(code.0.join("app.py"), "def echo(request):\n    return request\n").map_err(text)?;
+        Ok(code)
+    }
+}
+
+impl Drop for Code {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -110,14 +137,70 @@ pub(crate) fn numpy(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
 
 fn fork(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
-    let sets = (interpreter.forks(modules, None)?, interpreter.forks(modules, Some(0))?);
-    compare(families, &sets, &interpreter.floor(modules)?, pace, quick)
+    let sets = (interpreter.forks(modules, None, None)?, interpreter.forks(modules, None, Some(0))?);
+    compare(families, &sets, &interpreter.floor("end", modules)?, pace, quick)
+}
+
+/// Rows `linux.fork_python_call`: as `linux.fork_python`, but until the first call is answered, because a fork that has its
+/// handler from its parent does only then what a fork of Python does. Row `linux.fork_python_call.own`: the same with a
+/// handler that is code of its own, which it imports before it is handed out.
+pub(crate) fn first_call(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    let interpreter = Interpreter::find()?;
+    let code = Code::new()?;
+    let loaded = interpreter.forks(&MODULES, None, None)?;
+    let own = interpreter.forks(&MODULES, Some(&code), None)?;
+    let clones = interpreter.floor("end", &MODULES)?;
+    let mut arrivals = Arrivals::new();
+    let [mut of_loaded, mut of_own, mut floor] = std::array::from_fn(|_| Samples::new());
+    for _ in 0..pace.count(quick, 300) {
+        pace.wait(&mut arrivals);
+        floor.time(|| clones.one());
+        for (forks, samples) in [(&loaded, &mut of_loaded), (&own, &mut of_own)] {
+            if pace == Pace::Tight {
+                forks.await_ready()?;
+            }
+            pace.wait(&mut arrivals);
+            let called = samples.time(|| {
+                let sandbox = forks.get()?;
+                sandbox.call(b"a request", PATIENCE, None).map_err(text)?;
+                Ok(sandbox)
+            });
+            if let Some(sandbox) = called {
+                forks.end(&sandbox)?;
+            }
+        }
+        if of_loaded.failures + of_own.failures > TOO_MANY_FAILURES {
+            break;
+        }
+    }
+    loaded.close()?;
+    own.close()?;
+    let row = |(family, ours): (&str, Samples)| {
+        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
+        row.set_floor(Ok::<_, &Failure>(&floor));
+        row
+    };
+    Ok(FIRST_CALL.into_iter().zip([of_loaded, of_own]).map(row).collect())
 }
 
 /// Row `linux.density_forked_python`: how much more memory is in use for each paused, idle fork of
-/// fifty; what they share with their parent is there once, and not counted.
+/// fifty; what they share with their parent is there once, and not counted. Row `linux.density_forked_python_own`: the
+/// same of forks with a handler that is code of their own. The floor is a plain `os.fork` of the same interpreter, whose
+/// child only waits.
 pub(crate) fn density(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
-    let new_sets = || Ok(interpreter.forks(&MODULES, Some(0))?.into_sets());
-    memory_of_each(DENSITY[0], CHILDREN, if quick { 3 } else { 6 }, new_sets)
+    let code = Code::new()?;
+    let rounds = if quick { 3 } else { 6 };
+    let mut floor = Samples::new();
+    for _ in 1..rounds {
+        let clones = interpreter.floor("stay", &MODULES)?;
+        floor.record(more(CHILDREN, || (0..CHILDREN).try_for_each(|_| clones.one()))?, 1);
+    }
+    let mut rows = Vec::new();
+    for (name, code) in DENSITY.into_iter().zip([None, Some(&code)]) {
+        let new_sets = || Ok(interpreter.forks(&MODULES, code, Some(0))?.into_sets());
+        rows.extend(memory_of_each(name, CHILDREN, rounds, new_sets)?);
+    }
+    rows.iter_mut().for_each(|row| row.set_floor(Ok::<_, &Failure>(&floor)));
+    Ok(rows)
 }

@@ -23,7 +23,9 @@ class PythonRuntime:
 
     Every fork has the random state of ``random``, ``numpy.random``, ``ssl``, ``uuid``, ``tempfile`` and
     ``multiprocessing`` renewed. Generators that a preloaded module made for itself are its own to renew, by
-    ``os.register_at_fork(after_in_child=...)``; and forks of one parent share the seed of their hashes.
+    ``os.register_at_fork(after_in_child=...)``; and forks of one parent share the seed of their hashes. A fork whose
+    handler is in a module that its parent has imported runs no Python, these functions included, before its first call,
+    so that it needs little memory until then.
     """
 
     preload: Sequence[str] = ()

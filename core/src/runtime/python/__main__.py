@@ -66,16 +66,22 @@ def main():
     """Lives until the sandbox ends; answers the exit code if there is nothing to live for."""
     settings = Settings(sys.argv[1:])
     prepare(settings, forked=False)
+    descriptor = -1
     while "SANDBOXSET_FORK_FD" in os.environ:
-        arguments = be_forked()
-        if arguments is None:
+        forked = be_forked()
+        if forked is None:
             return 0
         # From here on we are a fork of who came here, in a sandbox of our own.
+        arguments, descriptor = forked
         settings = Settings.of_fork(arguments)
         prepare(settings, forked=True)
     answer = calls.answering(load_handler(settings.handler), settings.json)
-    listener = calls.listen(os.environ["SANDBOXSET_SOCKET"])
-    say(b"READY\n")
+    if descriptor >= 0:
+        # It said that it is ready when nothing of this could fail any more, and this is its first call.
+        listener = calls.take_over(descriptor)
+    else:
+        listener = calls.listen(os.environ["SANDBOXSET_SOCKET"])
+        say(b"READY\n")
     calls.serve(listener, answer)
     return 0
 
@@ -104,7 +110,7 @@ def prepare(settings, forked):
 
 
 def be_forked():
-    """Serves forks; answers the arguments of one in each, and None in the server when nobody asks any more."""
+    """Serves forks; answers in each what `zygote.serve` does, and None in the server when nobody asks any more."""
     from sandboxset_runtime import zygote
 
     # What is collected now is not collected in every child, and what is frozen is not written to by a collection,
@@ -117,23 +123,18 @@ def be_forked():
     sys.stderr.flush()
     own_pid = os.getpid()
     say(b"READY\n")
-
-    def rehearse_ahead():
+    forked = zygote.serve()
+    if forked is not None:
+        sys.argv[:] = forked[0]
         randomness.renew(own_pid)
-        rehearse()
-
-    arguments = zygote.serve(rehearse_ahead)
-    if arguments is not None:
-        sys.argv[:] = arguments
-        randomness.renew(own_pid)
-    return arguments
+    return forked
 
 
 def rehearse():
-    """Goes through what every fork will do, because a fork has to copy every page that it writes to.
+    """Goes through what every fork will do.
 
-    In the server, until the interpreter has adapted the code to it, which it does by writing to the code; and in a
-    fork that nobody waits for yet, so that its pages are copied before somebody does.
+    The interpreter adapts code to what it is used for, by writing to it: now, and not in every fork, which would have
+    to copy the pages.
     """
     place = f"/tmp/.sandboxset-rehearsal-{os.getpid()}"
     settings = Settings.of_fork([__file__, "handler=operator:neg"])

@@ -33,6 +33,13 @@ def listen(path):
     return listener
 
 
+def take_over(descriptor):
+    """The same, of a socket that is there already."""
+    listener = socket.socket(fileno=descriptor)
+    listener.setblocking(False)
+    return listener
+
+
 def answering(handler, as_json):
     """A function from a request to the answer, with the header of both."""
     if handler is None:

@@ -12,7 +12,7 @@ import sys
 def renew(parents_pid):
     """Renews whatever of the standard library, or numpy, keeps random state.
 
-    ``random`` does so whenever the interpreter is told of a fork, but that may be long before this one is wanted.
+    ``random`` does so as well when the interpreter is told of a fork, for as long as nobody changes that.
     ``parents_pid`` is what number our parent had in its sandbox.
     """
     for name, renewal in RENEWALS.items():

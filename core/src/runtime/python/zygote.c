@@ -1,43 +1,146 @@
 /*
- * The part of the Python runtime that is not Python: the fork server of sandboxset_zygote.h, for ctypes.
+ * The part of the Python runtime that is not Python: the fork server of sandboxset_zygote.h, for ctypes, and the wait
+ * of a fork for its first call.
  *
  * It has no dependencies, not even the C library that it was built with: what it calls is found in the one that the
- * interpreter runs on, whichever that is.
+ * interpreter runs on, whichever that is, and in the interpreter, whichever version that has.
  */
 #define SANDBOXSET_ZYGOTE_IMPLEMENTATION
 #include "sandboxset_zygote.h"
 
-/* The interpreter's own steps around each fork, and what a child does that nobody waits for yet. */
-struct steps {
-    void (*before)(void);
-    void (*in_server)(void);
-    void (*in_child)(void);
-    void (*ahead)(void);
+#include <poll.h>
+#include <sys/un.h>
+
+/* What the interpreter is asked: each of these has been there, and been this, since long before Python 3.9. */
+extern void PyOS_BeforeFork(void);
+extern void PyOS_AfterFork_Parent(void);
+extern void PyOS_AfterFork_Child(void);
+extern void *PyImport_GetModuleDict(void);
+extern void *PyModule_GetDict(void *module);
+extern int PyDict_Next(void *dict, ssize_t *position, void **key, void **value);
+extern const char *PyUnicode_AsUTF8(void *string);
+extern int PyCallable_Check(void *object);
+extern void PyErr_Clear(void);
+
+/* What a fork was told, and where it listens already, or -1. */
+struct python_child {
+    struct sandboxset_zygote_child told;
+    int listener;
 };
 
 /* Serves forks. As sandboxset_zygote_serve. */
-__attribute__((visibility("default"))) int sandboxset_python_serve(struct steps *steps,
-                                                                   struct sandboxset_zygote_child *child);
+__attribute__((visibility("default"))) int sandboxset_python_serve(struct python_child *child);
 
-static void run_before(void *steps) { ((struct steps *)steps)->before(); }
-
-static void run_in_server(void *steps) { ((struct steps *)steps)->in_server(); }
-
-/* Once in each child: whoever hears of a fork hears of it once. */
-static void run_in_child(struct steps *steps) {
-    if (steps->in_child) steps->in_child();
-    steps->in_child = NULL;
+/*
+ * The value of a dictionary, or NULL. It counts no reference, makes no string and computes no hash: each would be a
+ * write to what a fork shares with its parent, and so a page of its own.
+ */
+static void *find(void *dict, const char *name, size_t length) {
+    void *key, *value;
+    ssize_t position = 0;
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        const char *text = PyUnicode_AsUTF8(key);
+        if (text == NULL)
+            PyErr_Clear(); /* No string, or one that is no name. */
+        else if (!strncmp(text, name, length) && text[length] == 0)
+            return value;
+    }
+    return NULL;
 }
 
-static void run_ahead(void *steps) {
-    run_in_child(steps);
-    ((struct steps *)steps)->ahead();
+/* What is in a module that was imported before the fork, or NULL if that is no plain module. */
+static void *contents(const char *name, size_t length) {
+    void *module = find(PyImport_GetModuleDict(), name, length);
+    void *dict = module != NULL ? PyModule_GetDict(module) : NULL;
+    if (dict == NULL) PyErr_Clear();
+    return dict;
 }
 
-int sandboxset_python_serve(struct steps *steps, struct sandboxset_zygote_child *child) {
+static int is_loaded(const char *handler) {
+    const char *colon = strchr(handler, ':');
+    void *dict = colon != NULL ? contents(handler, (size_t)(colon - handler)) : NULL;
+    /* A function of a class is not found, and so nobody asks whose code would run to get it. */
+    void *function = dict != NULL ? find(dict, colon + 1, strlen(colon + 1)) : NULL;
+    return function != NULL && PyCallable_Check(function);
+}
+
+static int is_in_order(const char *path) { return access(path, R_OK | X_OK) == 0 || access(path, F_OK) != 0; }
+
+static int is_program(const char *argument) {
+    static const char program[] = "/sandboxset_runtime/__main__.py";
+    size_t length = strlen(argument), end = sizeof program - 1;
+    return length >= end && !strcmp(argument + length - end, program);
+}
+
+/*
+ * Whether nothing that this fork was told to be can fail, because it is there already. Whatever could, or is not known
+ * here, is Python's to do before the fork is ready, and to explain.
+ */
+static int has_all(const struct sandboxset_zygote_child *told) {
+    int index = 0;
+    if (getenv("SANDBOXSET_FORK_FD") != NULL || !is_in_order("/code")) return 0;
+    while (index < told->argc && !is_program(told->argv[index])) index++;
+    /* Nothing to be is something to be; another program is not. */
+    if (index == told->argc) return told->argc == 0;
+    while (++index < told->argc) {
+        const char *argument = told->argv[index];
+        int is_there = !strncmp(argument, "handler=", 8)   ? is_loaded(argument + 8)
+                       : !strncmp(argument, "preload=", 8) ? contents(argument + 8, strlen(argument + 8)) != NULL
+                       : !strncmp(argument, "path=", 5)    ? is_in_order(argument + 5)
+                                                           : !strncmp(argument, "json=", 5);
+        if (!is_there) return 0;
+    }
+    return 1;
+}
+
+/* A socket that calls come in on, or -1. */
+static int listen_on(const char *path) {
+    struct sockaddr_un address;
+    int listener;
+    memset(&address, 0, sizeof address);
+    address.sun_family = AF_UNIX;
+    if (path == NULL || strlen(path) >= sizeof address.sun_path) return -1;
+    memcpy(address.sun_path, path, strlen(path));
+    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0) return -1;
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 || listen(listener, 64) < 0) {
+        close(listener);
+        return -1;
+    }
+    return listener;
+}
+
+/*
+ * Is ready and waits for the first call, if there is nothing to do before. What the interpreter does after a fork
+ * writes to some three hundred pages that were its parent's; a fork that nobody calls has none of them.
+ */
+static int await_call(const struct sandboxset_zygote_child *told) {
+    struct pollfd wait = {-1, POLLIN, 0};
+    if (has_all(told)) wait.fd = listen_on(getenv("SANDBOXSET_SOCKET"));
+    if (wait.fd < 0 || sandboxset_zygote_ready() < 0) return wait.fd;
+    close(SSZ_READY_FD);
+    /* A signal ends it too: what is to be done at that is Python's. */
+    poll(&wait, 1, -1);
+    return wait.fd;
+}
+
+int sandboxset_python_serve(struct python_child *child) {
     /* The interpreter's handlers are part of its state: a child that lost them would have its own idea of them. */
-    struct sandboxset_zygote_hooks hooks = {run_before, run_in_server, steps, 1, run_ahead};
-    int result = sandboxset_zygote_serve(&hooks, child);
-    if (result == 1) run_in_child(steps);
+    struct sandboxset_zygote_hooks hooks = {NULL, NULL, NULL, 1, NULL};
+    int result, error;
+    /*
+     * Once, and not around each fork: no Python runs in between. And what the server writes to its children keep as it
+     * was, each a page of their own.
+     */
+    PyOS_BeforeFork();
+    result = sandboxset_zygote_serve(&hooks, &child->told);
+    error = errno;
+    if (result == 1) {
+        child->listener = await_call(&child->told);
+        PyOS_AfterFork_Child();
+    } else {
+        PyOS_AfterFork_Parent();
+    }
+    errno = error;
     return result;
 }

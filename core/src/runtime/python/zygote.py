@@ -9,48 +9,36 @@ _LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 class _Child(ctypes.Structure):
-    """What a fork was told: a ``struct sandboxset_zygote_child``."""
+    """What a fork was told, and where it listens already: a ``struct python_child``."""
 
     _fields_ = [
         ("argc", ctypes.c_int),
         ("argv", ctypes.POINTER(ctypes.c_char_p)),
         ("envp", ctypes.POINTER(ctypes.c_char_p)),
+        ("listener", ctypes.c_int),
     ]
-
-
-class _Steps(ctypes.Structure):
-    """What is done around forks: a ``struct steps``."""
-
-    _fields_ = [(name, ctypes.c_void_p) for name in ("before", "in_server", "in_child", "ahead")]
 
 
 def _prepared():
     # A PyDLL keeps the lock of the interpreter, which a fork must be the holder of.
     serve = ctypes.PyDLL(_LIBRARY, use_errno=True).sandboxset_python_serve
     serve.restype = ctypes.c_int
-    serve.argtypes = [ctypes.POINTER(_Steps), ctypes.POINTER(_Child)]
+    serve.argtypes = [ctypes.POINTER(_Child)]
     return serve
 
 
 # Now, and not in every child that is a server in its turn: there the file is not.
 _SERVE = _prepared()
-_AHEAD = ctypes.PYFUNCTYPE(None)
 
 
-def serve(rehearse):
-    """Serves forks. Answers in each its arguments, with its environment in place; None in the server at the end.
+def serve():
+    """Serves forks; answers None in the server at the end.
 
-    ``rehearse`` is called in forks that nobody waits for yet.
+    In each fork it answers the arguments, and the descriptor of the socket on which the first call waits. That is -1 in
+    a fork which is not ready yet. The fork's environment is in place.
     """
-
-    def ahead():
-        rehearse()
-        _take_over((ctypes.c_char_p * 1)(None))
-
-    python, child = ctypes.pythonapi, _Child()
-    functions = python.PyOS_BeforeFork, python.PyOS_AfterFork_Parent, python.PyOS_AfterFork_Child, _AHEAD(ahead)
-    steps = _Steps(*(ctypes.cast(function, ctypes.c_void_p) for function in functions))
-    result = _SERVE(ctypes.byref(steps), ctypes.byref(child))
+    child = _Child()
+    result = _SERVE(ctypes.byref(child))
     if result == 0:
         return None
     if result < 0:
@@ -59,7 +47,7 @@ def serve(rehearse):
     # It was ignored by who started us, so that the kernel reaped for it; programs expect to reap their own.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
     _take_over(child.envp)
-    return [os.fsdecode(child.argv[index]) for index in range(child.argc)]
+    return [os.fsdecode(child.argv[index]) for index in range(child.argc)], child.listener
 
 
 def _take_over(strings):
