@@ -273,13 +273,31 @@ pub(crate) fn own_v2_cgroup() -> io::Result<PathBuf> {
     Ok(Path::new(point).join(below))
 }
 
+/// The directory of the cgroup that this process is in for a v1 controller, if there is one for it.
+pub(crate) fn own_v1_cgroup(controller: &str) -> Option<PathBuf> {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = cgroups.lines().find_map(|line| {
+        let (controllers, own) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == controller).then_some(own)
+    })?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let is_it = |line: &&str| {
+        let options = line.rsplit(' ').next().unwrap_or_default();
+        line.contains(" - cgroup ") && options.split(',').any(|name| name == controller)
+    };
+    let (root, point) = mount(mounts.lines().find(is_it)?.split_once(" - ")?.0)?;
+    Some(Path::new(point).join(Path::new(own).strip_prefix(root).ok()?))
+}
+
 /// Root and mount point, if the line of mountinfo is about a v2 tree.
 fn v2_mount(line: &str) -> Option<(&str, &str)> {
-    let (mount, file_system) = line.split_once(" - ")?;
-    if !file_system.starts_with("cgroup2 ") {
-        return None;
-    }
-    let mut fields = mount.split(' ');
+    let (left, file_system) = line.split_once(" - ")?;
+    if file_system.starts_with("cgroup2 ") { mount(left) } else { None }
+}
+
+/// Root and mount point of a line of mountinfo.
+fn mount(line: &str) -> Option<(&str, &str)> {
+    let mut fields = line.split(' ');
     Some((fields.nth(3)?, fields.next()?))
 }
 
