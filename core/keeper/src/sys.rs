@@ -185,6 +185,13 @@ pub(crate) fn execute_file(program: impl AsFd) -> Errno {
     last_errno()
 }
 
+/// Gives the kernel the pages of the heap that nothing is on any more, where the C library can.
+pub(crate) fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it touches nothing that is allocated.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
 /// Blocks every signal that can be blocked.
 pub(crate) fn block_all_signals() {
     // SAFETY: the set is initialised by sigfillset before it is used.

@@ -163,6 +163,9 @@ fn live(
         }
     };
     init.setup = init.ready.is_some().then_some(setup);
+    drop(create);
+    // What the set-up took and the keeper no longer had: a sandbox may wait for long.
+    sys::trim_heap();
     Ok(init.serve())
 }
 
