@@ -73,6 +73,8 @@ def run_script(source: str, *, check: bool = True) -> subprocess.CompletedProces
     """Run a program in an interpreter of its own; one that hangs fails."""
     prelude = """
         import os, signal, sys, threading, time
+        # As every interpreter begins, but one whose shell has it run in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         import sandboxset
 
         def eventually(condition):
