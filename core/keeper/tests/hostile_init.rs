@@ -5,6 +5,7 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
@@ -13,6 +14,9 @@ use rustix::net::{
 use sandboxset_keeper::*;
 
 const FRAMES: u64 = 20_000;
+
+/// Held by each test, because one of them counts the descriptors of the process, which are those of the other too.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Repeatable randomness: splitmix64.
 fn next(state: &mut u64) -> u64 {
@@ -60,6 +64,7 @@ fn honest() -> Vec<Vec<u8>> {
 
 #[test]
 fn no_frame_of_an_init_does_more_than_fail() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut state =
         u64::from(std::process::id()) ^ std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     println!("seed {state}");
@@ -105,6 +110,7 @@ fn no_frame_of_an_init_does_more_than_fail() {
 /// What is too long is not read in part, and a message that lies elsewhere is not fetched for an init.
 #[test]
 fn long_frames_and_memfds_of_an_init_are_refused() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (ours, theirs) = pair();
     send_raw(&theirs, &vec![0; 100 << 10], 0);
     assert!(matches!(receive_untrusted::<FromInit>(&ours, 1), Err(FrameError::Malformed(_))));
