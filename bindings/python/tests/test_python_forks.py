@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import sandboxset
@@ -318,20 +318,27 @@ def inhabitants(namespace: str) -> list[int]:
 
 
 def memory_holds(pid: int, text: bytes) -> bool:
-    """Whether a string is anywhere in what a process can read of its own memory."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            where, rights = line.split()[:2]
-            if "r" not in rights or "[v" in line:
-                continue
-            start, end = (int(number, 16) for number in where.split("-"))
-            try:
-                memory.seek(start)
-                if text in memory.read(end - start):
-                    return True
-            except OSError:
-                continue
-    return False
+    """Whether a string is anywhere in what a process can read of its own memory; one that has ended has none."""
+    try:
+        with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            return any(text in part for part in readable(memory, maps))
+    except (FileNotFoundError, ProcessLookupError):
+        # Those that join a sandbox to be forked there end soon after they were found.
+        return False
+
+
+def readable(memory: BinaryIO, maps: Iterable[str]) -> Iterator[bytes]:
+    """The parts of a process's memory that it can read."""
+    for line in maps:
+        where, rights = line.split()[:2]
+        if "r" not in rights or "[v" in line:
+            continue
+        start, end = (int(number, 16) for number in where.split("-"))
+        try:
+            memory.seek(start)
+            yield memory.read(end - start)
+        except OSError:
+            continue
 
 
 def test_secrets_of_a_fork_never_reach_its_parent(make: Make, app: Path) -> None:
