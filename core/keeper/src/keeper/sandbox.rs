@@ -81,6 +81,8 @@ pub(super) struct Sandbox {
     pub(super) network: Option<OwnedFd>,
     /// Whether it was frozen while it waits.
     rests: bool,
+    /// Its cgroups as the host is given them, if they are open already.
+    opened: Option<(Vec<CgroupFd>, Vec<OwnedFd>)>,
     made: Made,
 }
 
@@ -163,26 +165,31 @@ impl Sandbox {
     /// Takes a claimed sandbox as far as it gets without its init.
     pub(super) fn advance(&mut self) -> Result<Step, Refusal> {
         match self.stage {
-            Stage::Furnished if self.has_runtime() => {
+            Stage::Furnished if !self.has_runtime() => Ok(self.hand_over()?),
+            Stage::Furnished | Stage::Starting | Stage::Forked => {
+                if self.stage == Stage::Furnished {
+                    self.go_on().map_err(|failure| self.unfinished(failure))?;
+                }
                 self.stage = Stage::Starting;
-                self.go_on().map_err(|failure| self.unfinished(failure))?;
-                self.release_if_wanted()
-            }
-            Stage::Furnished => Ok(self.hand_over()?),
-            Stage::Starting | Stage::Forked => {
-                self.stage = Stage::Starting;
-                self.release_if_wanted()
+                self.release_if_wanted()?;
+                // While its runtime begins.
+                self.opened = Some(self.open_cgroups()?);
+                Ok(Step::None)
             }
             _ => Ok(Step::None),
         }
     }
 
     /// A fork that somebody waits for need not wait itself, so its init is told at once.
-    fn release_if_wanted(&mut self) -> Result<Step, Refusal> {
+    fn release_if_wanted(&mut self) -> Result<(), Refusal> {
         if self.deadline.is_some() && self.fork_of.is_some() {
             self.release().map_err(|failure| self.unfinished(failure))?;
         }
-        Ok(Step::None)
+        Ok(())
+    }
+
+    fn open_cgroups(&self) -> Result<(Vec<CgroupFd>, Vec<OwnedFd>), Failure> {
+        self.made.cgroups.as_ref().map_or(Ok(Default::default()), SandboxCgroups::fds)
     }
 
     /// Lets the runtime that was forked, or will be, have its arguments and run.
@@ -323,9 +330,9 @@ impl Sandbox {
         let no_answer = |step: &str| Failure { step: step.to_owned(), errno: 0 };
         let host_end = self.host_end.take().ok_or_else(|| no_answer("set up twice"))?;
         let pidfd = self.pidfd.try_clone().map_err(|_| no_answer("copy a descriptor"))?;
-        let (kinds, mut cgroup_fds) = match &self.made.cgroups {
-            Some(cgroups) => cgroups.fds()?,
-            None => Default::default(),
+        let (kinds, mut cgroup_fds) = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open_cgroups()?,
         };
         self.setup = None;
         self.recipe = None;

@@ -92,6 +92,7 @@ impl Sandbox {
             user: None,
             network: None,
             rests: false,
+            opened: None,
             made,
         })
     }
