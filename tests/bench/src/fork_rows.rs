@@ -111,6 +111,8 @@ impl Drop for Clones {
 /// A set whose sandboxes are forks, and the set of their parent.
 pub(crate) struct Forks {
     backend: LinuxBackend,
+    /// Whether forks are prepared before they are wanted.
+    prepares: bool,
     parents: SandboxSet,
     pub(crate) set: SandboxSet,
 }
@@ -150,7 +152,7 @@ impl Forks {
         // Room for the sandboxes whose teardown is still going on.
         let config = Config { max_size: 2 * CHILDREN, parent: Some(parents.clone()), ..Config::default() };
         let set = SandboxSet::new(Arc::new(backend.clone()), child, config).map_err(text)?;
-        let forks = Forks { backend, parents, set };
+        let forks = Forks { backend, prepares: shells != Some(0), parents, set };
         forks.end(&forks.get()?)?;
         Ok(forks)
     }
@@ -159,10 +161,10 @@ impl Forks {
         get(&self.set, Acquire::FreshOnly)
     }
 
-    /// Waits until a fork is prepared, and only then lets a measurement begin.
+    /// Waits until a fork is prepared, if one is to be, and only then lets a measurement begin.
     pub(crate) fn await_ready(&self) -> Result<(), Failure> {
         let give_up_at = Instant::now() + 6 * PATIENCE;
-        while self.backend.shells().map_err(text)?.ready == 0 {
+        while self.prepares && self.backend.shells().map_err(text)?.ready == 0 {
             if Instant::now() >= give_up_at {
                 return Err("no fork is ever prepared".into());
             }
@@ -201,44 +203,47 @@ impl Forks {
 /// has answered.
 pub(crate) fn fork_c(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let programs = Programs::compile()?;
-    let sets = (Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?);
-    compare(FORK_C, &sets, &Clones::start(&mut programs.floor(SMALL))?, pace, quick)
+    let sets = [Forks::new(&programs, None, SMALL, false)?, Forks::new(&programs, Some(0), SMALL, false)?];
+    compare(FORK_C, &sets, Forks::get, &Clones::start(&mut programs.floor(SMALL))?, pace, quick)
 }
 
-/// Measures forks of a set for which some wait, and of one for which none ever does, beside their floor.
+/// Measures what `take` takes of two sets of forks in turn, beside the floor of both. In the tight variant nothing is
+/// measured while either set prepares.
 pub(crate) fn compare(
     families: [&str; 2],
-    (ready, cold): &(Forks, Forks),
+    sets: &[Forks; 2],
+    take: impl Fn(&Forks) -> Result<SandboxRef, Failure>,
     clones: &Clones,
     pace: Pace,
     quick: bool,
 ) -> Result<Vec<Row>, Failure> {
     let mut arrivals = Arrivals::new();
-    let [mut ours, mut unprepared, mut floor] = std::array::from_fn(|_| Samples::new());
+    let mut floor = Samples::new();
+    let mut ours: [Samples; 2] = std::array::from_fn(|_| Samples::new());
     for _ in 0..pace.count(quick, 300) {
         pace.wait(&mut arrivals);
         floor.time(|| clones.one());
-        for (forks, samples) in [(ready, &mut ours), (cold, &mut unprepared)] {
-            if pace == Pace::Tight && std::ptr::eq(forks, ready) {
-                forks.await_ready()?;
+        for (forks, samples) in sets.iter().zip(&mut ours) {
+            if pace == Pace::Tight {
+                sets.iter().try_for_each(Forks::await_ready)?;
             }
             pace.wait(&mut arrivals);
-            if let Some(sandbox) = samples.time(|| forks.get()) {
+            if let Some(sandbox) = samples.time(|| take(forks)) {
                 forks.end(&sandbox)?;
             }
         }
-        if ours.failures + unprepared.failures > TOO_MANY_FAILURES {
+        if ours.iter().map(|samples| samples.failures).sum::<u64>() > TOO_MANY_FAILURES {
             break;
         }
     }
-    ready.close()?;
-    cold.close()?;
-    let row = |(family, ours): (&str, Samples)| {
-        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
-        row.set_floor(Ok::<_, &Failure>(&floor));
-        row
-    };
-    Ok(families.into_iter().zip([ours, unprepared]).map(row).collect())
+    sets.iter().try_for_each(Forks::close)?;
+    Ok(families.into_iter().zip(ours).map(|(family, ours)| row(pace.row(family), ours, &floor)).collect())
+}
+
+fn row(name: String, ours: Samples, floor: &Samples) -> Row {
+    let mut row = Row::new(name, Unit::Microseconds, ours);
+    row.set_floor(Ok::<_, &Failure>(floor));
+    row
 }
 
 /// Rows `linux.fork_c_200mb` and `linux.fork_c_200mb_huge`: the same as `linux.fork_c` of a parent that has prepared
@@ -263,12 +268,7 @@ pub(crate) fn large(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     }
     small_pages.close()?;
     huge_pages.close()?;
-    let row = |(family, ours): (&str, Samples)| {
-        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
-        row.set_floor(Ok::<_, &Failure>(&floor));
-        row
-    };
-    Ok(LARGE.into_iter().zip([small, huge]).map(row).collect())
+    Ok(LARGE.into_iter().zip([small, huge]).map(|(family, ours)| row(pace.row(family), ours, &floor)).collect())
 }
 
 /// Row `linux.fork_rate.t2`: how long one fork takes on average while two threads fork and destroy as fast as they can,

@@ -66,6 +66,7 @@ pub(crate) const GOALS: &[Goal] = &[
     Goal { family: "linux.density_forked", suffix: "", bound: Bound::Absolute(1024.0) },
     Goal { family: "linux.fork_python", suffix: "", bound: Bound::OfFloor(1.3) },
     Goal { family: "linux.fork_python", suffix: ".spaced", bound: Bound::TailOfMedian(3.0) },
+    Goal { family: "linux.fork_python_call", suffix: "", bound: Bound::OfFloor(1.3) },
     Goal { family: "linux.density_forked_python", suffix: "", bound: Bound::Absolute(1024.0) },
     Goal { family: "linux.neighbour", suffix: "", bound: Bound::TailOfPeer(QUIET_P99, 3.0) },
     Goal { family: "linux.destroy", suffix: "", bound: Bound::Tail(1_000_000.0) },

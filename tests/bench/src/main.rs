@@ -154,7 +154,7 @@ fn print_conditions(options: &Options) {
 fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
     type Measure = fn(Pace, bool) -> Result<Vec<Row>, Failure>;
     let both = &[Pace::Tight, Pace::Spaced][..];
-    let groups: [(&[&str], &[Pace], Measure); 14] = [
+    let groups: [(&[&str], &[Pace], Measure); 15] = [
         (&linux_rows::WARM, both, linux_rows::warm),
         (&create_rows::CREATE, both, create_rows::create),
         (&create_rows::BURST, &both[..1], create_rows::burst),
@@ -168,6 +168,7 @@ fn measure_linux(options: &Options, rows: &mut Vec<Row>) {
         (&python_rows::STDLIB, both, python_rows::stdlib),
         (&python_rows::NUMPY, both, python_rows::numpy),
         (&python_rows::FIRST_CALL, both, python_rows::first_call),
+        (&python_rows::FIRST_CALL_NUMPY, both, python_rows::first_call_numpy),
         (&python_rows::DENSITY, &both[..1], python_rows::density),
     ];
     for (families, paces, measure) in groups {

@@ -7,16 +7,19 @@ use sandboxset::{PythonRuntime, SandboxSpec};
 
 use crate::density_rows::{memory_of_each, more};
 use crate::fork_rows::{Clones, Forks, compare, tempdir};
-use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, text};
-use crate::measure::{Arrivals, Failure, Samples};
-use crate::report::{Row, Unit};
+use crate::linux_rows::{PATIENCE, Pace, text};
+use crate::measure::{Failure, Samples};
+use crate::report::Row;
 
 /// The rows of [`stdlib`], without their variants.
 pub(crate) const STDLIB: [&str; 2] = ["linux.fork_python", "linux.fork_python.unprepared"];
 /// The rows of [`numpy`], without their variants.
 pub(crate) const NUMPY: [&str; 2] = ["linux.fork_python.numpy", "linux.fork_python.unprepared.numpy"];
 /// The rows of [`first_call`], without their variants.
-pub(crate) const FIRST_CALL: [&str; 2] = ["linux.fork_python_call", "linux.fork_python_call.own"];
+pub(crate) const FIRST_CALL: [&str; 2] = ["linux.fork_python_call", "linux.fork_python_call_own"];
+/// The rows of [`first_call_numpy`], without their variants.
+pub(crate) const FIRST_CALL_NUMPY: [&str; 2] =
+    ["linux.fork_python_call.numpy", "linux.fork_python_call_own.numpy"];
 /// The rows of [`density`].
 pub(crate) const DENSITY: [&str; 2] = ["linux.density_forked_python", "linux.density_forked_python_own"];
 
@@ -127,60 +130,50 @@ pub(crate) fn stdlib(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
 
 /// Rows `linux.fork_python.numpy` and `linux.fork_python.unprepared.numpy`: the same with numpy.
 pub(crate) fn numpy(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
-    if !Interpreter::find()?.has("numpy") {
-        eprintln!("SKIPPED: {}: numpy is not installed", pace.row(NUMPY[0]));
-        return Ok(Vec::new());
-    }
-    let modules: Vec<&str> = MODULES.into_iter().chain(["numpy"]).collect();
-    fork(NUMPY, &modules, pace, quick)
+    with_numpy(NUMPY, pace, |modules| fork(NUMPY, modules, pace, quick))
 }
 
 fn fork(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
-    let sets = (interpreter.forks(modules, None, None)?, interpreter.forks(modules, None, Some(0))?);
-    compare(families, &sets, &interpreter.floor("end", modules)?, pace, quick)
+    let sets = [interpreter.forks(modules, None, None)?, interpreter.forks(modules, None, Some(0))?];
+    compare(families, &sets, Forks::get, &interpreter.floor("end", modules)?, pace, quick)
 }
 
-/// Rows `linux.fork_python_call`: as `linux.fork_python`, but until the first call is answered, because a fork that has its
-/// handler from its parent does only then what a fork of Python does. Row `linux.fork_python_call.own`: the same with a
-/// handler that is code of its own, which it imports before it is handed out.
+/// Row `linux.fork_python_call`: as `linux.fork_python`, but until the first call is answered, because a fork that has
+/// its handler from its parent does only then what a fork of Python does. Row `linux.fork_python_call_own`: the same with
+/// a handler that is code of its own, which it imports before it is handed out.
 pub(crate) fn first_call(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    call(FIRST_CALL, &MODULES, pace, quick)
+}
+
+/// Rows `linux.fork_python_call.numpy` and `linux.fork_python_call_own.numpy`: the same with numpy.
+pub(crate) fn first_call_numpy(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
+    with_numpy(FIRST_CALL_NUMPY, pace, |modules| call(FIRST_CALL_NUMPY, modules, pace, quick))
+}
+
+fn call(families: [&str; 2], modules: &[&str], pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let interpreter = Interpreter::find()?;
     let code = Code::new()?;
-    let loaded = interpreter.forks(&MODULES, None, None)?;
-    let own = interpreter.forks(&MODULES, Some(&code), None)?;
-    let clones = interpreter.floor("end", &MODULES)?;
-    let mut arrivals = Arrivals::new();
-    let [mut of_loaded, mut of_own, mut floor] = std::array::from_fn(|_| Samples::new());
-    for _ in 0..pace.count(quick, 300) {
-        pace.wait(&mut arrivals);
-        floor.time(|| clones.one());
-        for (forks, samples) in [(&loaded, &mut of_loaded), (&own, &mut of_own)] {
-            if pace == Pace::Tight {
-                forks.await_ready()?;
-            }
-            pace.wait(&mut arrivals);
-            let called = samples.time(|| {
-                let sandbox = forks.get()?;
-                sandbox.call(b"a request", PATIENCE, None).map_err(text)?;
-                Ok(sandbox)
-            });
-            if let Some(sandbox) = called {
-                forks.end(&sandbox)?;
-            }
-        }
-        if of_loaded.failures + of_own.failures > TOO_MANY_FAILURES {
-            break;
-        }
-    }
-    loaded.close()?;
-    own.close()?;
-    let row = |(family, ours): (&str, Samples)| {
-        let mut row = Row::new(pace.row(family), Unit::Microseconds, ours);
-        row.set_floor(Ok::<_, &Failure>(&floor));
-        row
+    let sets = [interpreter.forks(modules, None, None)?, interpreter.forks(modules, Some(&code), None)?];
+    let called = |forks: &Forks| {
+        let sandbox = forks.get()?;
+        sandbox.call(b"a request", PATIENCE, None).map_err(text)?;
+        Ok(sandbox)
     };
-    Ok(FIRST_CALL.into_iter().zip([of_loaded, of_own]).map(row).collect())
+    compare(families, &sets, called, &interpreter.floor("end", modules)?, pace, quick)
+}
+
+fn with_numpy(
+    families: [&str; 2],
+    pace: Pace,
+    measure: impl FnOnce(&[&str]) -> Result<Vec<Row>, Failure>,
+) -> Result<Vec<Row>, Failure> {
+    if !Interpreter::find()?.has("numpy") {
+        eprintln!("SKIPPED: {}: numpy is not installed", pace.row(families[0]));
+        return Ok(Vec::new());
+    }
+    let modules: Vec<&str> = MODULES.into_iter().chain(["numpy"]).collect();
+    measure(&modules)
 }
 
 /// Row `linux.density_forked_python`: how much more memory is in use for each paused, idle fork of
