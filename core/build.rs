@@ -46,7 +46,7 @@ fn zygote() -> Result<(), String> {
     let mut command = compiler.to_command();
     command.args([
         "-std=c11",
-        "-D_DEFAULT_SOURCE",
+        "-D_GNU_SOURCE",
         "-Wall",
         "-Wextra",
         "-Werror",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -132,8 +131,6 @@ def test_a_fork_sees_the_code_of_its_own_set(make: Make, tmp_path: Path) -> None
 def test_two_forks_differ_in_every_random_source(make: Make, app: Path, kind: str) -> None:
     sources = dict(RANDOM)
     if kind == "numpy":
-        if importlib.util.find_spec("numpy") is None:
-            pytest.skip("SKIPPED: numpy is not installed")
         sources = dict(NUMPY)
     (app / "drawn.py").write_text(f"SOURCES = {list(sources.values())!r}\n{DRAWN}")
     preload = ["drawn", "app"] if kind == "handler of the parent" else ["drawn"]
@@ -182,6 +179,25 @@ def test_a_fork_hears_of_it_once_and_when_it_has_something_to_do(make: Make, app
     # The next one has waited to be wanted.
     eventually(lambda: parents.stats().idle == 1)
     check()
+
+
+def test_a_fork_has_the_page_tables_of_the_interpreter(make: Make, app: Path) -> None:
+    # The kernel copies those of a file that is mapped only if a page of it is the process's own.
+    counted = """
+is_code, answer = False, []
+for line in open("/proc/self/smaps"):
+    words = line.split()
+    if "-" in words[0] and not words[0].endswith(":"):
+        is_code = words[1] == "r-xp" and words[-1].startswith("/")
+    elif is_code and words[0] == "Anonymous:":
+        answer.append(int(words[1]))
+"""
+    plain = make(runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app)
+    parents = make(runtime=PythonRuntime(preload=["app", "json"]), code_dir=app)
+    forks = make(parent=parents, runtime=PythonRuntime(handler="app:evaluate", json=True), code_dir=app)
+    with plain.get_or_create_unpaused() as created, forks.get_or_create_unpaused() as forked:
+        assert set(evaluate(created, counted)) == {0}
+        assert set(evaluate(forked, counted)) == {4}
 
 
 def test_what_cannot_be_imported_is_named_and_the_parent_lives_on(make: Make, app: Path) -> None:

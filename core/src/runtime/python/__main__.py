@@ -7,6 +7,7 @@ its own in the same form.
 import gc
 import importlib
 import os
+import socket
 import sys
 import traceback
 
@@ -22,8 +23,12 @@ READY_FD = 3
 MOST_SAID = 400
 #: How often the interpreter sees a piece of code before it has adapted it, and some more.
 REHEARSALS = 32
+#: What the standard library does in every fork.
+HOOKS = [("threading", "_after_fork"), ("logging", "_after_at_fork_child_reinit_locks")]
 #: Where the code of the user's set is, if it has any.
 CODE_DIR = "/code"
+#: What the importer knows of there, in a server.
+_OF_CODE = []
 
 
 class Failure(Exception):
@@ -66,13 +71,16 @@ def main():
     """Lives until the sandbox ends; answers the exit code if there is nothing to live for."""
     settings = Settings(sys.argv[1:])
     prepare(settings, forked=False)
-    descriptor = -1
-    while "SANDBOXSET_FORK_FD" in os.environ:
+    serves, descriptor = "SANDBOXSET_FORK_FD" in os.environ, -1
+    kept = []
+    while serves:
+        # A fork that let go of what its parent was told would write to all of it.
+        kept.append(settings)
         forked = be_forked()
         if forked is None:
             return 0
         # From here on we are a fork of who came here, in a sandbox of our own.
-        arguments, descriptor = forked
+        arguments, serves, descriptor = forked
         settings = Settings.of_fork(arguments)
         prepare(settings, forked=True)
     answer = calls.answering(load_handler(settings.handler), settings.json)
@@ -82,22 +90,23 @@ def main():
     else:
         listener = calls.listen(os.environ["SANDBOXSET_SOCKET"])
         say(b"READY\n")
-    calls.serve(listener, answer)
-    return 0
+    server = calls.Server(listener, answer)
+    while True:
+        server.turn()
 
 
 def prepare(settings, forked):
     """Makes everything that was asked for importable, and imports what is to be there already."""
     if forked:
         # What the parent found, or missed, where the code of its own sandbox is.
-        for path in [path for path in sys.path_importer_cache if path.startswith(CODE_DIR)]:
-            del sys.path_importer_cache[path]
+        for path in _OF_CODE:
+            sys.path_importer_cache.pop(path, None)
     for path in [*reversed(settings.paths), CODE_DIR]:
         if os.access(path, os.R_OK | os.X_OK):
             if path in sys.path:
                 sys.path.remove(path)
             sys.path.insert(0, path)
-        elif os.path.exists(path):
+        elif os.access(path, os.F_OK):
             # Python would only say that there is no such module.
             raise Failure(f"{path}: the user of the sandbox may not read it")
     for name in settings.preload:
@@ -121,12 +130,12 @@ def be_forked():
     gc.freeze()
     sys.stdout.flush()
     sys.stderr.flush()
-    own_pid = os.getpid()
+    renew = randomness.renewal()
+    _OF_CODE[:] = [path for path in sys.path_importer_cache if path.startswith(CODE_DIR)]
     say(b"READY\n")
     forked = zygote.serve()
     if forked is not None:
-        sys.argv[:] = forked[0]
-        randomness.renew(own_pid)
+        renew(serves=forked[1])
     return forked
 
 
@@ -136,11 +145,22 @@ def rehearse():
     The interpreter adapts code to what it is used for, by writing to it: now, and not in every fork, which would have
     to copy the pages.
     """
+    for module, name in HOOKS:
+        hook = getattr(sys.modules.get(module), name, None)
+        if hook is not None:
+            hook()
+    randomness.renewal()(serves=False)
     place = f"/tmp/.sandboxset-rehearsal-{os.getpid()}"
-    settings = Settings.of_fork([__file__, "handler=operator:neg"])
+    settings = Settings.of_fork([__file__, "handler=builtins:bytes"])
     prepare(settings, forked=True)
-    calls.answering(load_handler(settings.handler), settings.json)
-    calls.listen(place).close()
+    server = calls.Server(calls.listen(place), calls.answering(load_handler(settings.handler), settings.json))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(place)
+        client.send(bytes(4))
+        server.turn()
+    server.turn()
+    server.events.close()
+    server.listener.close()
     os.unlink(place)
 
 
@@ -150,7 +170,7 @@ def load_handler(name):
         return None
     module_name, _, function_name = name.partition(":")
     try:
-        handler = importlib.import_module(module_name)
+        handler = sys.modules.get(module_name) or importlib.import_module(module_name)
         for part in function_name.split("."):
             handler = getattr(handler, part)
     except BaseException as error:

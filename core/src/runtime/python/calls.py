@@ -7,9 +7,11 @@ Calls are answered one at a time and in the main thread, as a program without th
 blocks nobody, because a holder may leave a request half-sent behind.
 """
 
+# Sockets without the enumerations that the module around them makes of every number: a fork has a copy to make of each
+# page that Python counts references in.
+import _socket
 import json
-import selectors
-import socket
+import select
 import struct
 import sys
 import traceback
@@ -26,7 +28,7 @@ CHUNK = 1 << 20
 
 def listen(path):
     """A socket that calls come in on."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(64)
     listener.setblocking(False)
@@ -35,9 +37,7 @@ def listen(path):
 
 def take_over(descriptor):
     """The same, of a socket that is there already."""
-    listener = socket.socket(fileno=descriptor)
-    listener.setblocking(False)
-    return listener
+    return _stream(descriptor)
 
 
 def answering(handler, as_json):
@@ -62,20 +62,41 @@ def answering(handler, as_json):
     return answer
 
 
-def serve(listener, answer):
-    """Answers calls for ever."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(listener, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.data is not None:
-                    key.data.go_on()
-                    continue
-                try:
-                    stream, _ = listener.accept()
-                except OSError:
-                    continue  # Whoever it was is gone again.
-                _Connection(stream, selector, answer).go_on()
+class Server:
+    """Answers the calls that come in on one socket."""
+
+    def __init__(self, listener, answer):
+        self.listener = listener
+        self.answer = answer
+        self.events = select.epoll()
+        self.events.register(listener, select.EPOLLIN)
+        #: By their descriptors.
+        self.connections = {}
+
+    def turn(self):
+        """Waits until something is to be done, and does it."""
+        for descriptor, _ in self.events.poll():
+            connection = self.connections.get(descriptor)
+            if connection is None:
+                connection = self.accept()
+            if connection is not None:
+                connection.go_on()
+
+    def accept(self):
+        """A new connection, or None if whoever it was is gone again."""
+        try:
+            descriptor, _ = self.listener._accept()
+        except OSError:
+            return None
+        connection = _Connection(_stream(descriptor), self)
+        self.connections[descriptor] = connection
+        return connection
+
+
+def _stream(descriptor):
+    stream = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+    stream.setblocking(False)
+    return stream
 
 
 def _with_json(handler):
@@ -106,17 +127,16 @@ def _failure(line, text):
 class _Connection:
     """One stream, on which requests come one after the other."""
 
-    def __init__(self, stream, selector, answer):
+    def __init__(self, stream, server):
         self.stream = stream
-        self.selector = selector
-        self.answer = answer
+        self.server = server
+        self.awaited = select.EPOLLIN
         # What is being read, of which `filled` bytes are there: a header, then a request.
         self.reading = memoryview(bytearray(4))
         self.filled = 0
         self.is_header = True
         self.writing = memoryview(b"")
-        stream.setblocking(False)
-        selector.register(stream, selectors.EVENT_READ, self)
+        server.events.register(stream, self.awaited)
 
     def go_on(self):
         """Reads and writes as far as that goes without waiting."""
@@ -124,9 +144,10 @@ class _Connection:
             while self.write() and self.read():
                 self.take()
         except (BlockingIOError, InterruptedError):
-            events = selectors.EVENT_WRITE if self.writing else selectors.EVENT_READ
-            if self.selector.get_key(self.stream).events != events:
-                self.selector.modify(self.stream, events, self)
+            awaited = select.EPOLLOUT if self.writing else select.EPOLLIN
+            if awaited != self.awaited:
+                self.server.events.modify(self.stream, awaited)
+                self.awaited = awaited
         except OSError:
             self.close()
 
@@ -154,10 +175,11 @@ class _Connection:
         else:
             request = bytes(self.reading)
             self.reading = memoryview(bytearray(4))
-            self.writing = memoryview(self.answer(request))
+            self.writing = memoryview(self.server.answer(request))
         self.is_header = not self.is_header
         self.filled = 0
 
     def close(self):
-        self.selector.unregister(self.stream)
+        del self.server.connections[self.stream.fileno()]
+        self.server.events.unregister(self.stream)
         self.stream.close()

@@ -9,23 +9,27 @@ import os
 import sys
 
 
-def renew(parents_pid):
-    """Renews whatever of the standard library, or numpy, keeps random state.
+def renewal():
+    """A function for the forks of this process, which renews whatever of the standard library or numpy keeps random state.
 
-    ``random`` does so as well when the interpreter is told of a fork, for as long as nobody changes that.
-    ``parents_pid`` is what number our parent had in its sandbox.
+    ``random`` does so itself when the interpreter is told of a fork. What there is to renew is looked for now, and not
+    in every fork.
     """
-    for name, renewal in RENEWALS.items():
-        module = sys.modules.get(name)
-        if module is not None:
-            renewal(module)
-    # OpenSSL knows a fork by its number, and looks at it before it gives anything out, which costs nothing until then.
-    # But sandboxes count from 1 each: a fork of a fork may have the number of its parent, or of one further above.
+    due = [(step, sys.modules[name]) for name, step in RENEWALS.items() if name in sys.modules]
     ssl = sys.modules.get("ssl")
-    if ssl is None:
-        return
-    if os.getpid() == parents_pid or "SANDBOXSET_FORK_FD" in os.environ or not _knows_forks(ssl):
-        ssl.RAND_add(os.urandom(32), 32.0)
+    knows_forks = ssl is not None and _knows_forks(ssl)
+    parents_pid = os.getpid()
+
+    def renew(serves):
+        for step, module in due:
+            step(module)
+        # OpenSSL knows a fork by its number, and looks at it before it gives anything out, which costs nothing until
+        # then. But sandboxes count from 1 each: a fork of a fork may have the number of its parent, or of one further
+        # above.
+        if ssl is not None and (serves or not knows_forks or os.getpid() == parents_pid):
+            ssl.RAND_add(os.urandom(32), 32.0)
+
+    return renew
 
 
 def _knows_forks(ssl):
@@ -66,7 +70,6 @@ def _synchronize(synchronize):
 
 
 RENEWALS = {
-    "random": lambda random: random.seed(),
     "numpy.random": _numpy,
     "uuid": _uuid,
     "tempfile": _tempfile,

@@ -8,6 +8,7 @@
 #define SANDBOXSET_ZYGOTE_IMPLEMENTATION
 #include "sandboxset_zygote.h"
 
+#include <link.h>
 #include <poll.h>
 #include <sys/un.h>
 
@@ -18,18 +19,26 @@ extern void PyOS_AfterFork_Child(void);
 extern void *PyImport_GetModuleDict(void);
 extern void *PyModule_GetDict(void *module);
 extern int PyDict_Next(void *dict, ssize_t *position, void **key, void **value);
+extern void *PyDict_New(void);
+extern int PyDict_SetItem(void *dict, void *key, void *value);
+extern void *PyList_New(ssize_t size);
+extern int PyList_Append(void *list, void *item);
+extern void *PyBytes_FromStringAndSize(const char *bytes, ssize_t size);
 extern const char *PyUnicode_AsUTF8(void *string);
+extern void *PyUnicode_DecodeFSDefault(const char *text);
+extern void *Py_BuildValue(const char *format, ...);
+extern void Py_DecRef(void *object);
 extern int PyCallable_Check(void *object);
+extern void *PyErr_SetFromErrno(void *type);
 extern void PyErr_Clear(void);
+extern void *PyExc_OSError;
 
-/* What a fork was told, and where it listens already, or -1. */
-struct python_child {
-    struct sandboxset_zygote_child told;
-    int listener;
-};
-
-/* Serves forks. As sandboxset_zygote_serve. */
-__attribute__((visibility("default"))) int sandboxset_python_serve(struct python_child *child);
+/*
+ * Serves forks. Answers None in the server when nobody asks for them any more. Answers in each fork its arguments, a
+ * list; its variables, a dictionary of bytes; and the descriptor of the socket on which its first call waits, or -1 if
+ * it is not ready yet.
+ */
+__attribute__((visibility("default"))) void *sandboxset_python_serve(void);
 
 /*
  * The value of a dictionary, or NULL. It counts no reference, makes no string and computes no hash: each would be a
@@ -124,23 +133,93 @@ static int await_call(const struct sandboxset_zygote_child *told) {
     return wait.fd;
 }
 
-int sandboxset_python_serve(struct python_child *child) {
+/*
+ * Has forks be given the page tables of a file that is mapped, instead of faulting in page after page of the interpreter
+ * while somebody waits. The kernel copies them for mappings only that have a page of their own, because they were
+ * written to; the last byte of each part of the file is, with what it was.
+ */
+static int share_tables(struct dl_phdr_info *file, size_t size, void *unused) {
+    const uintptr_t page = 4096;
+    int index;
+    (void)size;
+    (void)unused;
+    for (index = 0; index < file->dlpi_phnum; index++) {
+        const ElfW(Phdr) *part = &file->dlpi_phdr[index];
+        uintptr_t first = file->dlpi_addr + part->p_vaddr, end = (first + part->p_memsz + page - 1) & ~(page - 1);
+        void *start = (void *)(first & ~(page - 1));
+        size_t length = end - (uintptr_t)start;
+        int rights = (part->p_flags & PF_R ? PROT_READ : 0) | (part->p_flags & PF_X ? PROT_EXEC : 0);
+        volatile char *last = (volatile char *)(end - 1);
+        /* Where no code may be made writable, forks take longer. */
+        if (part->p_type != PT_LOAD || part->p_flags & PF_W || length == 0) continue;
+        if (mprotect(start, length, rights | PROT_READ | PROT_WRITE) < 0) continue;
+        *last = *last;
+        mprotect(start, length, rights);
+    }
+    return 0;
+}
+
+/* What a fork was told, as objects. */
+static void *arguments_of(const struct sandboxset_zygote_child *told) {
+    void *list = PyList_New(0);
+    int index;
+    for (index = 0; list != NULL && index < told->argc; index++) {
+        void *argument = PyUnicode_DecodeFSDefault(told->argv[index]);
+        int failed = argument == NULL || PyList_Append(list, argument) < 0;
+        Py_DecRef(argument);
+        if (!failed) continue;
+        Py_DecRef(list);
+        return NULL;
+    }
+    return list;
+}
+
+static void *variables_of(const struct sandboxset_zygote_child *told) {
+    void *dict = PyDict_New();
+    int index;
+    for (index = 0; dict != NULL && told->envp[index] != NULL; index++) {
+        const char *name = told->envp[index], *equals = strchr(name, '=');
+        const char *text = equals != NULL ? equals + 1 : "";
+        void *key = PyBytes_FromStringAndSize(name, equals != NULL ? equals - name : (ssize_t)strlen(name));
+        void *value = PyBytes_FromStringAndSize(text, (ssize_t)strlen(text));
+        int failed = key == NULL || value == NULL || PyDict_SetItem(dict, key, value) < 0;
+        Py_DecRef(key);
+        Py_DecRef(value);
+        if (!failed) continue;
+        Py_DecRef(dict);
+        return NULL;
+    }
+    return dict;
+}
+
+void *sandboxset_python_serve(void) {
     /* The interpreter's handlers are part of its state: a child that lost them would have its own idea of them. */
     struct sandboxset_zygote_hooks hooks = {NULL, NULL, NULL, 1, NULL};
-    int result, error;
+    struct sandboxset_zygote_child told;
+    void *arguments, *variables;
+    int result, error, listener;
+    dl_iterate_phdr(share_tables, NULL);
     /*
      * Once, and not around each fork: no Python runs in between. And what the server writes to its children keep as it
      * was, each a page of their own.
      */
     PyOS_BeforeFork();
-    result = sandboxset_zygote_serve(&hooks, &child->told);
+    /* The kernel reaps what this process forks; a child expects to reap its own. */
+    signal(SIGCHLD, SIG_IGN);
+    result = sandboxset_zygote_serve(&hooks, &told);
     error = errno;
-    if (result == 1) {
-        child->listener = await_call(&child->told);
-        PyOS_AfterFork_Child();
-    } else {
+    signal(SIGCHLD, SIG_DFL);
+    if (result != 1) {
         PyOS_AfterFork_Parent();
+        errno = error;
+        return result == 0 ? Py_BuildValue("") : PyErr_SetFromErrno(PyExc_OSError);
     }
-    errno = error;
-    return result;
+    listener = await_call(&told);
+    PyOS_AfterFork_Child();
+    arguments = arguments_of(&told);
+    variables = variables_of(&told);
+    if (arguments != NULL && variables != NULL) return Py_BuildValue("NNi", arguments, variables, listener);
+    Py_DecRef(arguments);
+    Py_DecRef(variables);
+    return NULL;
 }

@@ -4,26 +4,18 @@
 import _signal
 import ctypes
 import os
+import sys
 
 _LIBRARY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "zygote.so")
-
-
-class _Child(ctypes.Structure):
-    """What a fork was told, and where it listens already: a ``struct python_child``."""
-
-    _fields_ = [
-        ("argc", ctypes.c_int),
-        ("argv", ctypes.POINTER(ctypes.c_char_p)),
-        ("envp", ctypes.POINTER(ctypes.c_char_p)),
-        ("listener", ctypes.c_int),
-    ]
+#: What the server was told. A fork that let go of it would write to each of these, and so copy their pages.
+_KEPT = []
 
 
 def _prepared():
     # A PyDLL keeps the lock of the interpreter, which a fork must be the holder of.
-    serve = ctypes.PyDLL(_LIBRARY, use_errno=True).sandboxset_python_serve
-    serve.restype = ctypes.c_int
-    serve.argtypes = [ctypes.POINTER(_Child)]
+    serve = ctypes.PyDLL(_LIBRARY).sandboxset_python_serve
+    serve.restype = ctypes.py_object
+    serve.argtypes = []
     return serve
 
 
@@ -34,28 +26,20 @@ _SERVE = _prepared()
 def serve():
     """Serves forks; answers None in the server at the end.
 
-    In each fork it answers the arguments, and the descriptor of the socket on which the first call waits. That is -1 in
-    a fork which is not ready yet. The fork's environment is in place.
+    In each fork it answers the arguments, whether the fork is to be forked in its turn, and the descriptor of the socket
+    on which the first call waits. That is -1 in a fork which is not ready yet. The fork's environment is in place.
     """
-    child = _Child()
-    result = _SERVE(ctypes.byref(child))
-    if result == 0:
-        return None
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"the fork server: {os.strerror(number)}")
-    # It was ignored by who started us, so that the kernel reaped for it; programs expect to reap their own.
+    # As it will be in forks. The library has it ignored in the server, as who started that did.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-    _take_over(child.envp)
-    return [os.fsdecode(child.argv[index]) for index in range(child.argc)], child.listener
-
-
-def _take_over(strings):
-    """Has Python know the variables that the C library has already, without setting each of them there again."""
-    variables = os.environ._data
-    variables.clear()
-    index = 0
-    while strings[index] is not None:
-        key, _, value = strings[index].partition(b"=")
-        variables[key] = value
-        index += 1
+    _KEPT[:] = [os.environ._data, *sys.argv]
+    del sys.argv[1:]
+    try:
+        forked = _SERVE()
+    except OSError as error:
+        raise OSError(error.errno, f"the fork server: {error.strerror}") from None
+    if forked is None:
+        return None
+    sys.argv[:], variables, listener = forked
+    # The C library has them already.
+    os.environ._data = os.environb._data = variables
+    return sys.argv, b"SANDBOXSET_FORK_FD" in variables, listener
