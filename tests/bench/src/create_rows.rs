@@ -7,7 +7,7 @@ use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{Acquire, Config, SandboxRef, SandboxSet, SandboxSpec};
 
 use crate::floor::{Cgroup, Echo, NAMESPACES, clone_and_wait};
-use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, bubblewrap_program, close, exec_true, get, text};
+use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, bubblewrap_program, close, end, exec_true, get, text};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::report::{Row, Unit};
 
@@ -55,19 +55,6 @@ impl Maker {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-
-    /// Destroys it and waits until it is gone, so that no teardown of ours runs in the next measurement.
-    fn destroy(&self, sandbox: &SandboxRef) -> Result<(), Failure> {
-        sandbox.destroy("measured").map_err(text)?;
-        let give_up_at = Instant::now() + PATIENCE;
-        while self.set.stats().destroying > 0 {
-            if Instant::now() >= give_up_at {
-                return Err("a sandbox is never destroyed".into());
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
 }
 
 /// Row `linux.create`: a sandbox from nothing, with no shell there to be taken, until it can be used. Row
@@ -79,7 +66,7 @@ impl Maker {
 /// another process.
 pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let (cold, ready) = (Maker::new(Some(0), 64)?, Maker::new(None, 64)?);
-    ready.destroy(&ready.get()?)?;
+    end(&ready.set, &ready.get()?)?;
     let cgroup = Cgroup::new().map_err(text);
     let echo = Echo::start(1).map_err(text);
     let bwrap = bubblewrap_program()?;
@@ -105,19 +92,19 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
                 2 => drop(bwrap.as_ref().map(|bwrap| peer.time(|| bwrap.spawn_and_wait().map_err(text)))),
                 3 => {
                     if let Some(sandbox) = create.time(|| cold.get()) {
-                        cold.destroy(&sandbox)?;
+                        end(&cold.set, &sandbox)?;
                     }
                 }
                 4 => {
                     let Some(another) = another else { continue };
                     if let Some(sandbox) = first.time(|| another.get()) {
-                        another.destroy(&sandbox)?;
+                        end(&another.set, &sandbox)?;
                     }
                     close(&another.set)?;
                 }
                 5 => {
                     if let Some(sandbox) = from_shell.time(|| ready.get()) {
-                        ready.destroy(&sandbox)?;
+                        end(&ready.set, &sandbox)?;
                     }
                 }
                 _ => {
@@ -127,7 +114,7 @@ pub(crate) fn create(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
                         Ok(sandbox)
                     });
                     if let Some(sandbox) = created {
-                        ready.destroy(&sandbox)?;
+                        end(&ready.set, &sandbox)?;
                     }
                 }
             }
@@ -159,7 +146,7 @@ pub(crate) fn burst(_: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     let (ready, cold) = (Maker::new(Some(BURST_SIZE), 2 * BURST_SIZE)?, Maker::new(Some(0), 2 * BURST_SIZE)?);
     let cgroup = Cgroup::new().map_err(text);
     let [mut shells, mut none, mut clones] = std::array::from_fn(|_| Samples::new());
-    ready.destroy(&ready.get()?)?;
+    end(&ready.set, &ready.get()?)?;
     for _ in 0..if quick { 2 } else { 10 } {
         if let Ok(cgroup) = &cgroup {
             let start = Instant::now();
@@ -189,7 +176,7 @@ fn take_burst(maker: &Maker, samples: &mut Samples) -> Result<(), Failure> {
     match taken {
         Ok(taken) => {
             samples.record(elapsed, BURST_SIZE as u32);
-            taken.iter().try_for_each(|sandbox| maker.destroy(sandbox))
+            taken.iter().try_for_each(|sandbox| end(&maker.set, sandbox))
         }
         Err(failure) => {
             samples.fail(failure);

@@ -11,7 +11,7 @@ use sandboxset::{Acquire, Config, Runtime, SandboxRef, SandboxSet, SandboxSpec};
 
 use crate::density_rows::memory_of_each;
 use crate::floor::round_trip;
-use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, close, get, text};
+use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, close, end, get, text};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::report::{Row, Unit};
 
@@ -153,7 +153,7 @@ impl Forks {
         let config = Config { max_size: 2 * CHILDREN, parent: Some(parents.clone()), ..Config::default() };
         let set = SandboxSet::new(Arc::new(backend.clone()), child, config).map_err(text)?;
         let forks = Forks { backend, prepares: shells != Some(0), parents, set };
-        forks.end(&forks.get()?)?;
+        end(&forks.set, &forks.get()?)?;
         Ok(forks)
     }
 
@@ -169,19 +169,6 @@ impl Forks {
                 return Err("no fork is ever prepared".into());
             }
             std::thread::sleep(std::time::Duration::from_millis(2));
-        }
-        Ok(())
-    }
-
-    /// Destroys it and waits until it is gone, so that no teardown of ours runs in the next measurement.
-    pub(crate) fn end(&self, sandbox: &SandboxRef) -> Result<(), Failure> {
-        sandbox.destroy("measured").map_err(text)?;
-        let give_up_at = Instant::now() + PATIENCE;
-        while self.set.stats().destroying > 0 {
-            if Instant::now() >= give_up_at {
-                return Err("a sandbox is never destroyed".into());
-            }
-            std::thread::yield_now();
         }
         Ok(())
     }
@@ -229,7 +216,7 @@ pub(crate) fn compare(
             }
             pace.wait(&mut arrivals);
             if let Some(sandbox) = samples.time(|| take(forks)) {
-                forks.end(&sandbox)?;
+                end(&forks.set, &sandbox)?;
             }
         }
         if ours.iter().map(|samples| samples.failures).sum::<u64>() > TOO_MANY_FAILURES {
@@ -262,7 +249,7 @@ pub(crate) fn large(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
         for (forks, samples) in [(&small_pages, &mut small), (&huge_pages, &mut huge)] {
             forks.await_ready()?;
             if let Some(sandbox) = samples.time(|| forks.get()) {
-                forks.end(&sandbox)?;
+                end(&forks.set, &sandbox)?;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
@@ -302,6 +302,20 @@ pub(crate) fn exec_true(sandbox: &SandboxRef) -> Result<(), Failure> {
 pub(crate) fn close(set: &SandboxSet) -> Result<(), Failure> {
     let report = set.close(PATIENCE).map_err(text)?;
     if report.survivors.is_empty() { Ok(()) } else { Err(format!("left behind: {:?}", report.survivors)) }
+}
+
+/// Destroys a sandbox and waits until it is gone, so that no teardown of ours runs in the next measurement.
+pub(crate) fn end(set: &SandboxSet, sandbox: &SandboxRef) -> Result<(), Failure> {
+    const CAPACITY: usize = 64;
+    let events = set.events(CAPACITY).map_err(text)?;
+    sandbox.destroy("measured").map_err(text)?;
+    let give_up_at = Instant::now() + PATIENCE;
+    while let Some(event) = events.next(give_up_at.saturating_duration_since(Instant::now())) {
+        if event.sandbox_id == sandbox.id() && matches!(event.kind, EventKind::Destroy(_)) {
+            return Ok(());
+        }
+    }
+    Err("a sandbox is never destroyed".into())
 }
 
 pub(crate) fn bubblewrap_program() -> Result<Option<Program>, Failure> {
