@@ -172,11 +172,9 @@ impl Sandbox {
                 }
                 self.stage = Stage::Starting;
                 self.release_if_wanted()?;
-                // While its runtime begins.
-                self.opened = Some(self.open_cgroups()?);
-                Ok(Step::None)
+                self.open_meanwhile()
             }
-            _ => Ok(Step::None),
+            _ => self.open_meanwhile(),
         }
     }
 
@@ -186,6 +184,14 @@ impl Sandbox {
             self.release().map_err(|failure| self.unfinished(failure))?;
         }
         Ok(())
+    }
+
+    /// Opens what the host will be given, while its init is at work.
+    fn open_meanwhile(&mut self) -> Result<Step, Refusal> {
+        if self.opened.is_none() {
+            self.opened = Some(self.open_cgroups()?);
+        }
+        Ok(Step::None)
     }
 
     fn open_cgroups(&self) -> Result<(Vec<CgroupFd>, Vec<OwnedFd>), Failure> {

@@ -100,14 +100,14 @@ impl Sandbox {
     /// Makes what its init did not need to be born, while it has something to do without, and lets it go on; or whoever
     /// clones it does so meanwhile.
     pub(in super::super) fn adopt(&mut self, recipe: Option<&Arc<Create>>) -> Result<(), Failure> {
+        if let Some(recipe) = recipe {
+            self.describe(recipe)?;
+        }
         if self.is_born() {
             self.note_namespaces(recipe.is_some());
         }
-        if let Some(recipe) = recipe {
-            if self.user.is_none() {
-                return Err(Failure { step: "open the user namespace".into(), errno: 0 });
-            }
-            self.describe(recipe)?;
+        if recipe.is_some() && self.user.is_none() {
+            return Err(Failure { step: "open the user namespace".into(), errno: 0 });
         }
         if let Some(cgroups) = &self.made.cgroups {
             cgroups.complete(self.host_id)?;
@@ -115,7 +115,7 @@ impl Sandbox {
         if self.is_born() { self.admit() } else { Ok(()) }
     }
 
-    /// Now, because later the init will be closed to us, unless we are root.
+    /// Before it is let into its cgroups, because later the init will be closed to us, unless we are root.
     fn note_namespaces(&mut self, is_awaited: bool) {
         let (mounts, user) = namespaces(&self.pidfd);
         (self.mounts, self.user) = (mounts, user.filter(|_| is_awaited));
