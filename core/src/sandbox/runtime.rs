@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The runtime listens on the stream socket that `SANDBOXSET_SOCKET` names (`/scratch/runtime.sock`), then writes
 /// `READY\n` to file descriptor 3; only then is the sandbox handed out. One that never will be ready writes `FAILED `
 /// and why there, at most 400 bytes in one piece, which the error of the create repeats. Its standard output and
-/// error are kept as the sandbox's log.
+/// error are kept as the sandbox's log; if it ends without either, the error quotes the last line of that.
 ///
 /// One connection carries any number of requests; [`crate::SandboxRef::call`] frames them as a 4-byte little-endian
 /// length followed by that many bytes, in both directions. An answer whose length has its highest bit set says that

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{
     CancelToken, Config, Connection, ErrorCode, GetOptions, Phase, Runtime, SandboxSet, SandboxSpec,
     SandboxState, ScratchDirs,
@@ -85,6 +86,32 @@ fn the_end_of_the_runtime_is_the_end_of_the_sandbox() {
     assert!(call(&mut connection, b"die").is_err());
     eventually("the death is known", || sandbox.death().is_some_and(|cause| cause.contains("runtime")));
     assert_eq!(sandbox.connect(HANG, None).unwrap_err().code(), ErrorCode::SandboxDead);
+}
+
+#[test]
+fn a_runtime_that_cannot_start_is_quoted() {
+    if sandbox().is_none() {
+        return;
+    }
+    let create = |script: &str| {
+        let runtime = Some(Runtime::new(["/bin/sh", "-c", script]));
+        let spec = SandboxSpec { runtime, ..SandboxSpec::default() };
+        let backend = LinuxBackend::new(LinuxOptions::default()).unwrap();
+        let set = SandboxSet::new(Arc::new(backend), spec, Config::default()).unwrap();
+        let error = set.get_or_create_unpaused(&GetOptions::default()).unwrap_err();
+        assert!(set.close(HANG).unwrap().survivors.is_empty());
+        assert_eq!(error.code(), ErrorCode::CreateFailed);
+        error.message().to_owned()
+    };
+    let quoted = create("echo first >&2; printf 'a \\033[31mlibrary is missing\\n\\n' >&2; exit 127");
+    assert!(quoted.ends_with("; the last that it wrote is: a [31mlibrary is missing"), "{quoted}");
+    // Its log is its own to make a trap of.
+    for trap in ["ln -s /proc/1/environ", "mkfifo", "mkdir", "ln -s /scratch/.runtime.log"] {
+        let message = create(&format!("rm /scratch/.runtime.log; {trap} /scratch/.runtime.log; exit 1"));
+        assert!(!message.contains("wrote"), "{trap}: {message}");
+    }
+    let long = create("yes | head -c 100000 | tr -d '\\n' >&2; exit 1");
+    assert!(long.len() < 700 && long.ends_with("yyyy"), "{long}");
 }
 
 /// The connection ends a moment before the sandbox does; a call tells the same, whichever its caller sees.

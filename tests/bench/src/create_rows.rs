@@ -7,7 +7,9 @@ use sandboxset::backend::linux::{LinuxBackend, LinuxOptions};
 use sandboxset::{Acquire, Config, SandboxRef, SandboxSet, SandboxSpec};
 
 use crate::floor::{Cgroup, Echo, NAMESPACES, clone_and_wait};
-use crate::linux_rows::{PATIENCE, Pace, TOO_MANY_FAILURES, bubblewrap_program, close, end, exec_true, get, text};
+use crate::linux_rows::{
+    PATIENCE, Pace, TOO_MANY_FAILURES, bubblewrap_program, close, end, exec_true, get, text,
+};
 use crate::measure::{Arrivals, Failure, Samples};
 use crate::report::{Row, Unit};
 

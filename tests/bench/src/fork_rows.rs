@@ -255,7 +255,11 @@ pub(crate) fn large(pace: Pace, quick: bool) -> Result<Vec<Row>, Failure> {
     }
     small_pages.close()?;
     huge_pages.close()?;
-    Ok(LARGE.into_iter().zip([small, huge]).map(|(family, ours)| row(pace.row(family), ours, &floor)).collect())
+    Ok(LARGE
+        .into_iter()
+        .zip([small, huge])
+        .map(|(family, ours)| row(pace.row(family), ours, &floor))
+        .collect())
 }
 
 /// Row `linux.fork_rate.t2`: how long one fork takes on average while two threads fork and destroy as fast as they can,

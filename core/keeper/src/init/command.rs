@@ -1,5 +1,7 @@
 //! Starting commands, and ending every process of one.
 
+use std::fs::{File, Metadata};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -232,6 +234,28 @@ pub(super) fn open_log() -> Result<OwnedFd, Failure> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     retry_on_intr(|| rustix::fs::open(RUNTIME_LOG, flags, Mode::from_raw_mode(0o600)))
         .map_err(|errno| failure("open the runtime's log", errno))
+}
+
+/// With the last line that the runtime wrote: a program that cannot start says there why.
+pub(super) fn with_last_words(reason: String) -> String {
+    match last_line_of_log() {
+        Some(line) => format!("{reason}; the last that it wrote is: {line}"),
+        None => reason,
+    }
+}
+
+/// The last line that the runtime wrote, if it wrote any. It is whatever the runtime, or who took its place, left there.
+fn last_line_of_log() -> Option<String> {
+    const MOST: u64 = 512;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut log = File::from(rustix::fs::open(RUNTIME_LOG, flags, Mode::empty()).ok()?);
+    let length = log.metadata().ok().filter(Metadata::is_file)?.len();
+    log.seek(SeekFrom::Start(length.saturating_sub(MOST))).ok()?;
+    let mut end = Vec::new();
+    log.take(MOST).read_to_end(&mut end).ok()?;
+    let text = String::from_utf8_lossy(&end);
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    Some(line.chars().filter(|character| !character.is_control()).collect())
 }
 
 pub(super) fn open_null() -> Result<OwnedFd, Failure> {

@@ -295,15 +295,21 @@ impl<'a> Init<'a> {
             return true;
         }
         let hopeful = count > 0 && READY_LINE.starts_with(&self.ready_text);
-        if !hopeful && let Some(setup) = self.setup.take() {
-            let said = self.ready_text.strip_prefix(FAILED_PREFIX).map(String::from_utf8_lossy);
-            let step = match said {
-                Some(reason) => format!("start the runtime: {}", reason.trim_end()),
-                None => "start the runtime: it did not say READY".to_owned(),
+        if !hopeful {
+            let reason = match self.ready_text.strip_prefix(FAILED_PREFIX).map(String::from_utf8_lossy) {
+                Some(reason) => reason.trim_end().to_owned(),
+                None => command::with_last_words("it did not say READY".to_owned()),
             };
-            let _ = sandboxset_keeper::send(&setup, &News::Failed(Failure { step, errno: 0 }), &[]);
+            self.will_not_be_ready(&reason);
         }
         hopeful
+    }
+
+    /// Tells the keeper why, if the set-up is not over.
+    fn will_not_be_ready(&mut self, reason: &str) {
+        let Some(setup) = self.setup.take() else { return };
+        let failure = Failure { step: format!("start the runtime: {reason}"), errno: 0 };
+        let _ = sandboxset_keeper::send(&setup, &News::Failed(failure), &[]);
     }
 
     /// Reaps every ended child; false if the runtime was one.
@@ -312,13 +318,11 @@ impl<'a> Init<'a> {
         while rustix::io::read(&self.children, &mut buffer).is_ok() {}
         while let Some(ended) = sys::reap() {
             if self.commands.is_runtime(ended.pid) {
-                if let Some(setup) = self.setup.take() {
-                    let step = match ended.exit_code {
-                        Some(code) => format!("start the runtime: it exited with code {code}"),
-                        None => format!("start the runtime: signal {} ended it", ended.signal.unwrap_or(0)),
-                    };
-                    let _ = sandboxset_keeper::send(&setup, &News::Failed(Failure { step, errno: 0 }), &[]);
-                }
+                let end = match ended.exit_code {
+                    Some(code) => format!("it exited with code {code}"),
+                    None => format!("signal {} ended it", ended.signal.unwrap_or(0)),
+                };
+                self.will_not_be_ready(&command::with_last_words(end));
                 return false;
             }
             self.commands.ended(&ended);
