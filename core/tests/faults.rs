@@ -258,6 +258,22 @@ fn a_sandbox_that_cannot_be_destroyed_is_retried_and_frees_its_place() {
 }
 
 #[test]
+fn whoever_sees_a_sandbox_quarantined_can_advance_the_clock_to_its_next_destroy() {
+    let (mock, clock) = (MockBackend::new(), ManualClock::new());
+    let config = Config { clock: Clock::Manual(Arc::clone(&clock)), ..Config::default() };
+    let set = SandboxSet::new(Arc::new(mock.clone()), SandboxSpec::default(), config).unwrap();
+    for round in 0..300 {
+        mock.fault_at(MockOperation::Destroy, 2 * round + 1, fail("device busy"));
+        get(&set).destroy("done").unwrap();
+        while set.stats().quarantined == 0 {
+            std::hint::spin_loop();
+        }
+        clock.advance(Duration::from_millis(100));
+        until(&set, "destroyed", |stats| stats.destroyed == round + 1);
+    }
+}
+
+#[test]
 fn a_destroy_that_hangs_frees_its_place_and_counts_when_it_ends() {
     let (mock, clock) = (MockBackend::new(), ManualClock::new());
     mock.fault_at(MockOperation::Destroy, 1, MockFault::Hang);

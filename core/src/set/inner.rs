@@ -70,9 +70,11 @@ impl Inner {
         let mut core = self.core.lock();
         let answer = tell(&mut core.slots, &mut effects);
         self.publish_changes(&core);
+        // Before anybody can see what was decided: who then advances a manual clock means what follows from it too.
+        let decided_at = if effects.is_empty() { None } else { Some(self.config.clock.now()) };
         drop(core);
-        if !effects.is_empty() {
-            self.carry_out(effects);
+        if let Some(now) = decided_at {
+            self.carry_out(effects, now);
         }
         answer
     }
@@ -198,7 +200,7 @@ impl Inner {
         self.decide(|slots, effects| slots.condemn(lease, reason, effects));
     }
 
-    pub(super) fn carry_out(self: &Arc<Self>, effects: Effects) {
+    fn carry_out(self: &Arc<Self>, effects: Effects, now: Duration) {
         let mut settling = None;
         for effect in effects {
             match effect {
@@ -213,12 +215,12 @@ impl Inner {
                 Effect::Destroy { lease, occupant, reason } => {
                     // Dead for its holder at once, torn down when a worker gets to it.
                     occupant.guard.doom(Killer::Set, || reason.into_owned());
-                    self.limit_place(lease, &occupant);
+                    self.limit_place(lease, &occupant, now);
                     self.start_tear_down(lease, occupant);
                 }
                 Effect::Retry { lease, occupant } => self.start_tear_down(lease, occupant),
-                Effect::Quarantine { lease, failures } => self.quarantine(lease, failures),
-                Effect::BackOff { failures } => self.back_off(failures),
+                Effect::Quarantine { lease, failures } => self.quarantine(lease, failures, now),
+                Effect::BackOff { failures } => self.back_off(failures, now),
             }
         }
         if let Some(loan) = settling {

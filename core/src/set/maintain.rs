@@ -137,18 +137,17 @@ impl Inner {
     }
 
     /// Schedules the end of the reservation of a place whose sandbox is about to be destroyed: that may fail or hang.
-    pub(super) fn limit_place(self: &Arc<Self>, lease: Lease, entry: &Entry) {
+    pub(super) fn limit_place(self: &Arc<Self>, lease: Lease, entry: &Entry, now: Duration) {
         let set = Arc::clone(self);
         let job = move || set.decide(|slots, effects| slots.release_place(lease, effects));
-        let at = self.config.clock.now().saturating_add(PLACE_KEPT);
+        let at = now.saturating_add(PLACE_KEPT);
         let timer = self.config.clock.schedule(at, Box::new(job));
         *entry.place_timer.lock() = Some(timer);
     }
 
     /// Schedules another try.
-    pub(super) fn quarantine(self: &Arc<Self>, lease: Lease, failures: u32) {
+    pub(super) fn quarantine(self: &Arc<Self>, lease: Lease, failures: u32, now: Duration) {
         let Some(entry) = self.ask(|slots| slots.retry(lease)) else { return };
-        let now = self.config.clock.now();
         let set = Arc::clone(self);
         let job = move || {
             let Some(entry) = set.ask(|slots| slots.retry(lease)) else { return };
@@ -164,13 +163,13 @@ impl Inner {
     }
 
     /// Schedules the next try to refill the stock.
-    pub(super) fn back_off(self: &Arc<Self>, failures: u32) {
+    pub(super) fn back_off(self: &Arc<Self>, failures: u32, now: Duration) {
         let set = Arc::downgrade(self);
         let job = move || {
             let Some(set) = set.upgrade() else { return };
             set.decide(|slots, effects| slots.allow_refill(effects));
         };
-        let at = self.config.clock.now().saturating_add(delay(failures));
+        let at = now.saturating_add(delay(failures));
         let timer = self.config.clock.schedule(at, Box::new(job));
         let last = self.refill_timer.lock().replace(timer);
         drop(last);
