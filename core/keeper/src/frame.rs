@@ -134,17 +134,6 @@ fn send_datagram(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -
     }
 }
 
-/// How long the next message is, so that no more memory is touched than it takes. 0 if the other end is closed.
-fn waiting_length(socket: BorrowedFd<'_>) -> Result<usize, FrameError> {
-    loop {
-        match rustix::net::recv(socket, &mut [0; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC) {
-            // As below.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
-            other => return Ok(other?.1),
-        }
-    }
-}
-
 struct Datagram {
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
@@ -153,7 +142,7 @@ struct Datagram {
 }
 
 fn receive_datagram(socket: BorrowedFd<'_>) -> Result<Datagram, FrameError> {
-    let mut bytes = vec![0; waiting_length(socket)?.min(MAX_INLINE)];
+    let mut bytes = vec![0; MAX_INLINE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let result = loop {
