@@ -33,6 +33,10 @@ pub(super) fn freeze(state: &OwnedFd, deadline: Instant) -> Result<(), Errno> {
         }
         std::thread::sleep(sleep);
         sleep = LAST_SLEEP.min(sleep * 2);
+        if sleep == LAST_SLEEP {
+            // Who was busy may have been passed over, and is to be asked again (the kernel's cgroup-v1 documents).
+            write(state, "FROZEN").or_else(|errno| thaw(state).and(Err(errno)))?;
+        }
     }
 }
 
