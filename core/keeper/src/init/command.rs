@@ -237,10 +237,10 @@ pub(super) fn open_log() -> Result<OwnedFd, Failure> {
 }
 
 /// With the last line that the runtime wrote: a program that cannot start says there why.
-pub(super) fn with_last_words(reason: String) -> String {
+pub(super) fn with_last_words(reason: &str) -> String {
     match last_line_of_log() {
         Some(line) => format!("{reason}; the last that it wrote is: {line}"),
-        None => reason,
+        None => reason.to_owned(),
     }
 }
 

@@ -296,19 +296,19 @@ impl<'a> Init<'a> {
         }
         let hopeful = count > 0 && READY_LINE.starts_with(&self.ready_text);
         if !hopeful {
-            let reason = match self.ready_text.strip_prefix(FAILED_PREFIX).map(String::from_utf8_lossy) {
-                Some(reason) => reason.trim_end().to_owned(),
-                None => command::with_last_words("it did not say READY".to_owned()),
-            };
-            self.will_not_be_ready(&reason);
+            let said = self.ready_text.strip_prefix(FAILED_PREFIX).map(String::from_utf8_lossy);
+            let said = said.map(|reason| reason.trim_end().to_owned());
+            self.will_not_be_ready(|| {
+                said.unwrap_or_else(|| command::with_last_words("it did not say READY"))
+            });
         }
         hopeful
     }
 
     /// Tells the keeper why, if the set-up is not over.
-    fn will_not_be_ready(&mut self, reason: &str) {
+    fn will_not_be_ready(&mut self, reason: impl FnOnce() -> String) {
         let Some(setup) = self.setup.take() else { return };
-        let failure = Failure { step: format!("start the runtime: {reason}"), errno: 0 };
+        let failure = Failure { step: format!("start the runtime: {}", reason()), errno: 0 };
         let _ = sandboxset_keeper::send(&setup, &News::Failed(failure), &[]);
     }
 
@@ -322,7 +322,7 @@ impl<'a> Init<'a> {
                     Some(code) => format!("it exited with code {code}"),
                     None => format!("signal {} ended it", ended.signal.unwrap_or(0)),
                 };
-                self.will_not_be_ready(&command::with_last_words(end));
+                self.will_not_be_ready(|| command::with_last_words(&end));
                 return false;
             }
             self.commands.ended(&ended);

@@ -165,17 +165,18 @@ impl Sandbox {
     /// Takes a claimed sandbox as far as it gets without its init.
     pub(super) fn advance(&mut self) -> Result<Step, Refusal> {
         match self.stage {
-            Stage::Furnished if !self.has_runtime() => Ok(self.hand_over()?),
+            Stage::Furnished if !self.has_runtime() => return Ok(self.hand_over()?),
             Stage::Furnished | Stage::Starting | Stage::Forked => {
                 if self.stage == Stage::Furnished {
                     self.go_on().map_err(|failure| self.unfinished(failure))?;
                 }
                 self.stage = Stage::Starting;
                 self.release_if_wanted()?;
-                self.open_meanwhile()
             }
-            _ => self.open_meanwhile(),
+            _ => {}
         }
+        self.open_meanwhile()?;
+        Ok(Step::None)
     }
 
     /// A fork that somebody waits for need not wait itself, so its init is told at once.
@@ -187,11 +188,11 @@ impl Sandbox {
     }
 
     /// Opens what the host will be given, while its init is at work.
-    fn open_meanwhile(&mut self) -> Result<Step, Refusal> {
+    fn open_meanwhile(&mut self) -> Result<(), Failure> {
         if self.opened.is_none() {
             self.opened = Some(self.open_cgroups()?);
         }
-        Ok(Step::None)
+        Ok(())
     }
 
     fn open_cgroups(&self) -> Result<(Vec<CgroupFd>, Vec<OwnedFd>), Failure> {

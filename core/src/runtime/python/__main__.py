@@ -86,7 +86,7 @@ def main():
     answer = calls.answering(load_handler(settings.handler), settings.json)
     if descriptor >= 0:
         # It said that it is ready when nothing of this could fail any more, and this is its first call.
-        listener = calls.take_over(descriptor)
+        listener = calls.stream_of(descriptor)
     else:
         listener = calls.listen(os.environ["SANDBOXSET_SOCKET"])
         say(b"READY\n")

@@ -35,9 +35,11 @@ def listen(path):
     return listener
 
 
-def take_over(descriptor):
-    """The same, of a socket that is there already."""
-    return _stream(descriptor)
+def stream_of(descriptor):
+    """A socket that is there already."""
+    there = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
+    there.setblocking(False)
+    return there
 
 
 def answering(handler, as_json):
@@ -88,15 +90,9 @@ class Server:
             descriptor, _ = self.listener._accept()
         except OSError:
             return None
-        connection = _Connection(_stream(descriptor), self)
+        connection = _Connection(stream_of(descriptor), self)
         self.connections[descriptor] = connection
         return connection
-
-
-def _stream(descriptor):
-    stream = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, descriptor)
-    stream.setblocking(False)
-    return stream
 
 
 def _with_json(handler):
