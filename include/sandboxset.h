@@ -809,7 +809,7 @@ typedef struct sandboxset_node_runtime {
 typedef struct sandboxset_limits {
   // sizeof(sandboxset_limits).
   size_t struct_size;
-  // Bytes of memory, swap included; default 256 MiB.
+  // Bytes of memory, swap and what the kernel needs for the sandbox included; default 256 MiB.
   uint64_t memory_bytes;
   // CPU time per time, in cores: 0.5 is half a core. 0, the default, is unlimited.
   double cpus;

@@ -67,7 +67,7 @@ pub struct sandboxset_bind {
 pub struct sandboxset_limits {
     /// sizeof(sandboxset_limits).
     pub struct_size: usize,
-    /// Bytes of memory, swap included; default 256 MiB.
+    /// Bytes of memory, swap and what the kernel needs for the sandbox included; default 256 MiB.
     pub memory_bytes: u64,
     /// CPU time per time, in cores: 0.5 is half a core. 0, the default, is unlimited.
     pub cpus: f64,

@@ -68,7 +68,9 @@ while True:
     Attack {
         name: "spinners",
         source: "
-for _ in range(5): os.fork()
+for _ in range(5):
+    try: os.fork()
+    except OSError: pass
 while True: pass
 ",
     },

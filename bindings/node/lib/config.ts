@@ -25,7 +25,7 @@ export interface Bind {
 
 /** Limits of one sandbox, all its processes together. */
 export interface Limits {
-  /** Memory, swap included; default 256 MiB. */
+  /** Memory, swap and what the kernel needs for the sandbox included; default 256 MiB. */
   memoryBytes?: number;
   /** Processes and threads; default 64. */
   pids?: number;

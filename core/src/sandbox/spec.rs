@@ -147,7 +147,9 @@ pub struct Bind {
 /// Limits of one sandbox, all its processes together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Memory in bytes, swap included; default 256 MiB, the size of a common small function instance.
+    /// Memory in bytes, swap included; default 256 MiB, the size of a common small function instance. What the kernel
+    /// needs for the sandbox counts too, some tens of KiB for each process until a little after its end: a program that
+    /// starts processes without end can reach this limit although few of them live.
     pub memory_bytes: u64,
     /// Processes and threads; default 64.
     pub pids: u32,

@@ -105,10 +105,21 @@ def related(table: dict[int, Process], host: int, owner_of: Callable[[int], int 
             continue
         # A zombie whose parent is the host's pid 1 runs nothing, holds nothing and is reaped when that sees fit.
         waits_for_init = process.state == "Z" and process.parent == 1
-        ours = process.ours and not waits_for_init and owner_of(process.pid) in (None, host)
+        ours = process.ours and not waits_for_init and _owner(table, process, owner_of) in (None, host)
         if _descends(table, process, host) or (ours and _is_orphan(table, process)):
             found.append(process)
     return found
+
+
+def _owner(table: dict[int, Process], process: Process, owner_of: Callable[[int], int | None]) -> int | None:
+    """Whose it is, or else whose the nearest of its parents is that tells: what just begins or ends tells nothing."""
+    current: Process | None = process
+    while current is not None and current.ours:
+        owner = owner_of(current.pid)
+        if owner is not None:
+            return owner
+        current = table.get(current.parent)
+    return None
 
 
 def owner_of(pid: int) -> int | None:

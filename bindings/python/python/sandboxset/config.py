@@ -23,7 +23,7 @@ class Limits:
     """Limits of one sandbox, all its processes together. ``None`` is the default of the library."""
 
     memory_bytes: int | None = None
-    """Memory, swap included; default 256 MiB."""
+    """Memory, swap and what the kernel needs for the sandbox included; default 256 MiB."""
     pids: int | None = None
     """Processes and threads; default 64."""
     cpus: float | None = None

@@ -46,6 +46,14 @@ def test_what_runs_under_an_orphaned_keeper_counts_as_well() -> None:
     assert related(table(INIT, HOST, keeper, init), 50, lambda pid: None) == [keeper, init]
 
 
+def test_what_tells_nothing_is_whose_its_keeper_is() -> None:
+    keeper, init = Process(70, 1, "memfd:sandboxse", 7), Process(71, 70, "memfd:sandboxse", 8)
+    owners = {70: 60}
+    assert related(table(INIT, HOST, OTHER, keeper, init), 50, owners.get) == []
+    owners = {70: 50}
+    assert related(table(INIT, HOST, OTHER, keeper, init), 50, owners.get) == [keeper, init]
+
+
 @pytest.mark.parametrize(
     ("name", "elsewhere"),
     [("sandboxset-e7c7-60-6-96da", True), ("sandboxset-e7c7-50-5-96da", False), ("sandboxset-left", False)],
