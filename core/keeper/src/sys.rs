@@ -60,8 +60,10 @@ pub(crate) fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forke
     }
 }
 
-/// Runs `child` in a new process that shares our memory, and suspends us until that process has executed a program
-/// or ended. There is nothing to copy, so this takes a third of the time of a fork.
+/// Runs `child` in a new process that shares our memory, and suspends us until that process lets go of that, to execute
+/// a program or to end. There is nothing to copy, so this takes a third of the time of a fork.
+///
+/// We may go on a moment before it has the program's memory for ours.
 ///
 /// `child` must not leave anything allocated when it executes: it would stay allocated here. When it returns, its
 /// process ends.

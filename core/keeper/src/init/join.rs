@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions};
 use sandboxset_keeper::{Failure, Runtime};
 
@@ -74,6 +75,7 @@ impl Door {
     pub(super) fn open() -> Result<(Self, OwnedFd, OwnedFd), Failure> {
         let step = |errno| failure("open a door for the parent", errno);
         let program = door_program().map_err(step)?;
+        let (executed, executing) = pipe_with(PipeFlags::CLOEXEC).map_err(step)?;
         let mut refused = None;
         let pid = sys::clone_sharing_memory(None, &mut ChildStack::new(), || {
             refused = Some(sys::execute_file(&program));
@@ -82,6 +84,9 @@ impl Door {
         if let Some(errno) = refused {
             return Err(step(errno));
         }
+        // Until it has the program's memory, who would join through it is refused as who would look into ours.
+        drop(executing);
+        rustix::io::retry_on_intr(|| rustix::io::read(&executed, &mut [0])).map_err(step)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(step)?;
         let (socket, theirs) = crate::keeper::message_pair().map_err(step)?;
         sockopt::set_socket_passcred(&socket, true).map_err(step)?;
@@ -277,4 +282,48 @@ fn refuse(what: &str) -> Failure {
 
 fn broken(error: &sandboxset_keeper::FrameError) -> Failure {
     Failure { step: format!("fork: the joining process: {error}"), errno: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use super::*;
+
+    const DOORS: u32 = 4000;
+
+    #[test]
+    fn a_door_is_a_program_of_its_own_when_it_is_opened() {
+        // Who looks into a process keeps it from executing for a moment. The next door has likely the next number.
+        let next = AtomicI32::new(1);
+        let look = || {
+            loop {
+                match next.load(Ordering::Relaxed) {
+                    0 => return,
+                    pid => drop(fs::read(format!("/proc/{pid}/environ"))),
+                }
+            }
+        };
+        let late = std::thread::scope(|threads| {
+            (0..2).for_each(|_| drop(threads.spawn(look)));
+            let late = (0..DOORS).map(|_| is_late(&next)).collect::<Option<Vec<bool>>>();
+            next.store(0, Ordering::Relaxed);
+            late
+        });
+        let late = late.map(|late| late.into_iter().filter(|late| *late).count());
+        assert_eq!(late, Some(0), "of {DOORS}");
+    }
+
+    /// Opens a door, and tells whether it still is what opened it.
+    fn is_late(next: &AtomicI32) -> Option<bool> {
+        let (door, handed, _) = Door::open().ok()?;
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", handed.as_raw_fd())).ok()?;
+        let pid = field(&info, "Pid:");
+        let program = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+        next.store(pid.parse::<i32>().ok()? + 1, Ordering::Relaxed);
+        rustix::process::pidfd_send_signal(&door.pidfd, Signal::KILL).ok()?;
+        rustix::process::waitid(WaitId::PidFd(door.pidfd.as_fd()), WaitIdOptions::EXITED).ok()?;
+        Some(!program.to_string_lossy().starts_with("/memfd:door"))
+    }
 }
