@@ -18,7 +18,7 @@ const PROMISED: Duration = Duration::from_secs(1);
 
 #[test]
 fn neighbours_are_served_beside_every_attack_and_the_attacker_can_be_ended() {
-    let limits = Limits { pids: 32, ..Limits::default() };
+    let limits = Limits { memory_bytes: 128 << 20, pids: 32, ..Limits::default() };
     let set = Guarded::new(SandboxSpec { limits, ..SandboxSpec::default() });
     let neighbours: Vec<SandboxRef> = (0..NEIGHBOURS).map(|_| set.get()).collect();
     let mut quiet = exec_all(&neighbours);

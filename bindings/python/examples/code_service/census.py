@@ -8,8 +8,9 @@ import re
 import select
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 #: What the names of our cgroups, mounts and directories have in common.
@@ -113,13 +114,8 @@ def related(table: dict[int, Process], host: int, owner_of: Callable[[int], int 
 
 def _owner(table: dict[int, Process], process: Process, owner_of: Callable[[int], int | None]) -> int | None:
     """Whose it is, or else whose the nearest of its parents is that tells: what just begins or ends tells nothing."""
-    current: Process | None = process
-    while current is not None and current.ours:
-        owner = owner_of(current.pid)
-        if owner is not None:
-            return owner
-        current = table.get(current.parent)
-    return None
+    owners = (owner_of(each.pid) for each in takewhile(lambda each: each.ours, _line(table, process)))
+    return next((owner for owner in owners if owner is not None), None)
 
 
 def owner_of(pid: int) -> int | None:
@@ -154,21 +150,22 @@ def process_table() -> dict[int, Process]:
     return table
 
 
-def _descends(table: dict[int, Process], process: Process, host: int) -> bool:
+def _line(table: dict[int, Process], process: Process) -> Iterator[Process]:
+    """The process, its parent, the parent of that, and so on."""
     current: Process | None = process
-    while current is not None and current.parent != 0:
-        if current.parent == host:
-            return True
+    while current is not None:
+        yield current
         current = table.get(current.parent)
-    return False
+
+
+def _descends(table: dict[int, Process], process: Process, host: int) -> bool:
+    return any(each.parent == host for each in _line(table, process))
 
 
 def _is_orphan(table: dict[int, Process], process: Process) -> bool:
     """Whether nobody but processes of our name is between it and pid 1."""
-    current: Process | None = process
-    while current is not None and current.ours:
-        current = table.get(current.parent)
-    return current is None or current.pid == 1
+    stranger = next((each for each in _line(table, process) if not each.ours), None)
+    return stranger is None or stranger.pid == 1
 
 
 def _await_end(pid: int, seconds: float) -> bool:
